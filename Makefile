@@ -1,0 +1,52 @@
+# `make train` and `make test` are all a newcomer needs. Every target sets up .venv when it must.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/sample.resnet20
+.DEFAULT_GOAL := help
+
+help: ## Explain every target
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# The stamp is newer than pyproject.toml exactly when what it asks for is installed.
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev --editable .
+	@touch $@
+
+setup: .venv/ready ## Create .venv with the tested versions of everything
+
+train: .venv/ready ## Train ResNet-20 on the built-in CIFAR-10 sample (minutes on two cores)
+	$(BIN)/resnets train sample.resnet20 --out $(RUN)
+
+fmt: .venv/ready ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: .venv/ready ## Format, lint, types and layers, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: .venv/ready ## Run the tests that need no network and no data but ours
+	$(BIN)/python -m pytest
+
+test-real: .venv/ready ## Run the tests on real data: ../shared/data and the npm client
+	$(BIN)/python -m pytest -m real
+
+test-gpu: .venv/ready ## Run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+golden-update: .venv/ready ## Rewrite tests/golden after a change that was meant (say it in CHANGELOG)
+	$(BIN)/python -m pytest tests/golden --golden-update
+
+bench: .venv/ready ## Time training against the usual loop, in pairs; writes results/bench-*.json
+	$(BIN)/python bench/train_cifar.py
+
+clean: ## Remove .venv and caches; runs stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup train fmt check test test-real test-gpu golden-update bench clean

@@ -1,0 +1,214 @@
+"""Files that survive: written whole or not at all, checked when read, never able to run code.
+
+A tensor file is safetensors with one JSON text, `about`, and one SHA-256 over that text and every
+tensor in its header. `about` is what makes the file self-sufficient (recipe, classes,
+preprocessing, provenance); the hash is what tells a damaged file from a good one.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as encode_safetensors
+from torch import Tensor
+
+from resnets.core.errors import CheckpointError, StorageError
+
+FORMAT = 1  # of `about`; a reader refuses a newer one
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, whole or not at all, and on the disk before returning.
+
+    Raises:
+        StorageError: It could not be written; what stood at `path` before still does.
+    """
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Put a JSON text for people to read at `path`, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of `path` when the block ends without an exception.
+
+    Raises:
+        StorageError: It could not be written; the message says how much room there is.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn an operating system's refusal to write at `path` into one clear line."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = "no space left on the disk; make room"
+        else:
+            what = f"{err.strerror or err}; choose a folder that can be written"
+        raise StorageError(f"cannot write {path}: {what}, then run the same command again") from err
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors and what there is to say about them as one file.
+
+    Args:
+        path: Where; conventionally ends in `.safetensors`.
+        tensors: By name, on any device, in any memory format.
+        about: JSON values.
+
+    Raises:
+        StorageError: It could not be written; what stood at `path` before still does.
+    """
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    text = json.dumps({"format": FORMAT, **about}, sort_keys=True)
+    header = {"about": text, "sha256": _digest(plain, text)}
+    write_bytes(path, encode_safetensors(plain, metadata=header))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of `save_tensors`, on the CPU.
+
+    Raises:
+        CheckpointError: It is missing, damaged, foreign or of a newer format.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+    except FileNotFoundError as err:
+        raise CheckpointError(f"{path}: there is no such file") from err
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, OverflowError) as err:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of resnets, or cut short ({_one_line(err)})"
+        ) from err
+    if "about" not in header:
+        raise CheckpointError(
+            f"{path}: a safetensors file that resnets did not write; it has no description inside"
+        )
+    if header.get("sha256") != _digest(tensors, header["about"]):
+        raise CheckpointError(f"{path}: damaged: its content does not match its checksum")
+    about = json.loads(header["about"])
+    if about["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path}: written by a newer resnets (format {about['format']}, this one reads up to "
+            f"{FORMAT}); upgrade resnets"
+        )
+    return tensors, about
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CheckpointError: It is missing or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as err:
+        raise CheckpointError(f"{path}: there is no such file") from err
+    except (ValueError, OSError, RecursionError) as err:
+        raise CheckpointError(f"{path}: not readable as JSON ({_one_line(err)})") from err
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def sha256_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over the tensors' bytes in name order, as 64 hex digits."""
+    made = hashlib.sha256()
+    for name in sorted(tensors):
+        made.update(_bytes_of(tensors[name]))
+    return made.hexdigest()
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON object to a journal.
+
+    Raises:
+        StorageError: It could not be written.
+    """
+    with storing(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a journal; a last line that a kill cut short, and only that, is left out.
+
+    Raises:
+        CheckpointError: Another line is not a JSON object.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().splitlines()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as err:
+            if number == len(lines):
+                break
+            raise CheckpointError(f"{path}: line {number} is not JSON") from err
+        if not isinstance(record, dict):
+            raise CheckpointError(f"{path}: line {number} is not a JSON object")
+        records.append(record)
+    return records
+
+
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a journal, whole or not at all."""
+    write_bytes(path, "".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
+    made = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        made.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        made.update(_bytes_of(tensor))
+    return made.hexdigest()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return memoryview(flat.numpy())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a rename on the disk; where folders cannot be opened (Windows) there is no such call."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _one_line(err: BaseException) -> str:
+    return " ".join(str(err).split())[:120]

@@ -1,0 +1,168 @@
+"""Batches of small images: the whole set lives on the device as uint8 and is augmented there.
+
+Every choice is a function of (seed, epoch, index of the image), so a batch depends on its number
+alone: resuming restores nothing, and no worker or process can change the data.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnets.core import random
+from resnets.core.errors import DataError
+from resnets.core.spec import spec
+from resnets.data.sets import ImageSet
+
+
+@spec
+class CropFlip:
+    """Pad each side, crop the original size at a random place, flip every second image or so.
+
+    Source: He et al. 2015, sec. 4.2.
+    """
+
+    pad_px: int = 4
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pad_px <= 128:
+            raise DataError(f"data.augment.pad_px: must be from 0 to 128, got {self.pad_px}")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images ready for the network, float32 in channels-last memory, and their labels."""
+
+    images_nchw: Tensor
+    labels_n: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What augmentation does to each image: crop offsets in [0, 2 * pad_px] and whether to flip."""
+
+    top_n: Tensor
+    left_n: Tensor
+    flip_n: Tensor
+
+
+def mean_image(images: ImageSet) -> Tensor:
+    """Return the per-pixel mean over a training set: float32 in [0, 1], (height, width, 3).
+
+    Source: He et al. 2015, sec. 4.2.
+    """
+    total = torch.zeros(images.images_nhwc.shape[1:], dtype=torch.float64)
+    for part in images.images_nhwc.split(4096):
+        total += part.sum(0, dtype=torch.int64)
+    return (total / (255 * len(images))).float()
+
+
+def prepare(images_nhwc: Tensor, mean_hwc: Tensor) -> Tensor:
+    """Turn uint8 images into what the network takes: scaled to [0, 1] less the per-pixel mean.
+
+    Deviation: the scale of [0, 1]. BN after conv1 makes the result the same at any scale.
+    """
+    return (images_nhwc.float() / 255 - mean_hwc).permute(0, 3, 1, 2)
+
+
+class TrainBatches:
+    """The batches of a training run, by update number.
+
+    Epochs follow each other without a gap: a batch may hold the end of one and the beginning of
+    the next, so every batch is whole and every image comes once an epoch.
+
+    Args:
+        images: The training set.
+        mean_hwc: From `mean_image`.
+        augment: How to augment.
+        seed: The run's seed.
+        batch_images: Images in a batch.
+        device: Where the set is kept and the batches are made.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        mean_hwc: Tensor,
+        augment: CropFlip,
+        *,
+        seed: int,
+        batch_images: int,
+        device: torch.device,
+    ) -> None:
+        self.images = len(images)
+        self.batch_images = batch_images
+        self.seed = seed
+        self.augment = augment
+        self.device = device
+        self.labels_n = images.labels_n.to(device)
+        # The mean is padded like the images, so the padding is zero once it is subtracted.
+        self.windows = _windows(images.images_nhwc.to(device), augment.pad_px)
+        self.mean_windows = _windows(mean_hwc[None].to(device), augment.pad_px)
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __call__(self, number: int) -> Batch:
+        """Return the batch of update `number`, counted from 1."""
+        position_n = np.arange((number - 1) * self.batch_images, number * self.batch_images)
+        epoch_n, place_n = np.divmod(position_n, self.images)
+        index_n = np.empty_like(position_n)
+        drawn = np.empty((3, len(position_n)), dtype=np.int64)
+        for epoch in range(int(epoch_n[0]), int(epoch_n[-1]) + 1):
+            here = epoch_n == epoch
+            index_n[here] = self._order(epoch)[place_n[here]]
+            drawn[:, here] = self._draw(epoch, index_n[here])
+        top_n, left_n, flip_n = (self._on_device(row) for row in drawn)
+        return self.batch(self._on_device(index_n), Choices(top_n, left_n, flip_n == 1))
+
+    def batch(self, index_n: Tensor, choices: Choices) -> Batch:
+        """Return those images augmented by those choices: no randomness here."""
+        nothing = torch.zeros_like(index_n)
+        images = self.windows[index_n, choices.top_n, choices.left_n]
+        mean = self.mean_windows[nothing, choices.top_n, choices.left_n]
+        made = images.float().div_(255).sub_(mean)
+        made = torch.where(choices.flip_n[:, None, None, None], made.flip(2), made)
+        return Batch(made.permute(0, 3, 1, 2), self.labels_n[index_n])
+
+    def _draw(self, epoch: int, index_n: np.ndarray) -> np.ndarray:
+        """Return top, left and flip of those images in that epoch, shape (3, n)."""
+        places = 2 * self.augment.pad_px + 1
+
+        def draw(what: str, below: int) -> np.ndarray:
+            return random.integers(self.seed, "augment", what, epoch, index_n=index_n, below=below)
+
+        flip_n = draw("flip", 2) if self.augment.flip else np.zeros_like(index_n)
+        return np.stack([draw("top", places), draw("left", places), flip_n])
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            order = torch.randperm(
+                self.images, generator=random.generator(self.seed, "order", epoch)
+            )
+            # Two are needed while a batch straddles epochs; older ones never again.
+            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = order.numpy()
+        return self._orders[epoch]
+
+    def _on_device(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.device, non_blocking=True)
+
+
+def in_order(
+    images: ImageSet, mean_hwc: Tensor, *, batch_images: int, device: torch.device
+) -> Iterator[Batch]:
+    """Yield the whole set once, in order and unaugmented; the last batch may be smaller."""
+    mean = mean_hwc.to(device)
+    for first in range(0, len(images), batch_images):
+        part = slice(first, first + batch_images)
+        pixels = images.images_nhwc[part].to(device)
+        yield Batch(prepare(pixels, mean), images.labels_n[part].to(device))
+
+
+def _windows(images_nhwc: Tensor, pad_px: int) -> Tensor:
+    """Return every crop of the padded images as a view: (n, 2 pad + 1, 2 pad + 1, h, w, 3)."""
+    _, height, width, _ = images_nhwc.shape
+    padded = torch.nn.functional.pad(images_nhwc, (0, 0, pad_px, pad_px, pad_px, pad_px))
+    return padded.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)

@@ -1,0 +1,100 @@
+"""Labelled images in memory, and what identifies them."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnets.core.errors import DataError
+from resnets.core.random import generator
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Labelled images of one size.
+
+    Args:
+        images_nhwc: uint8, shape (n, height, width, 3), RGB.
+        labels_n: int64, shape (n,), from 0.
+    """
+
+    images_nhwc: Tensor
+    labels_n: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels_n)
+
+    def take(self, index_n: Tensor) -> "ImageSet":
+        """Return the images of those indices, in that order."""
+        return ImageSet(self.images_nhwc[index_n], self.labels_n[index_n])
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A data set with its own training and test splits.
+
+    Args:
+        name: What it is, e.g. "cifar10", wherever it was read from.
+        where: What `--data` takes to open it again: a name or an absolute path.
+        classes: Class names in the order of the labels.
+        train: Training split.
+        test: Test split.
+    """
+
+    name: str
+    where: str
+    classes: tuple[str, ...]
+    train: ImageSet
+    test: ImageSet
+
+    @property
+    def digest(self) -> str:
+        """Identify the content: SHA-256 over both splits' images and labels, 64 hex digits."""
+        return content_hash(self.train, self.test)
+
+    def check(self) -> dict[str, int]:
+        """Return how many images there are in each split and how many of them are repeated.
+
+        Keys: `train_images`, `test_images`, `classes`, `repeated_images` (beyond their first
+        appearance, over both splits).
+        """
+        both = torch.cat([self.train.images_nhwc, self.test.images_nhwc]).flatten(1)
+        distinct = {hashlib.sha256(memoryview(row.numpy())).digest() for row in both}
+        return {
+            "train_images": len(self.train),
+            "test_images": len(self.test),
+            "classes": len(self.classes),
+            "repeated_images": len(both) - len(distinct),
+        }
+
+
+def content_hash(*splits: ImageSet) -> str:
+    """Return the SHA-256 over each split's image bytes, then its labels as bytes."""
+    made = hashlib.sha256()
+    for split in splits:
+        made.update(memoryview(split.images_nhwc.contiguous().numpy()))
+        made.update(memoryview(split.labels_n.to(torch.uint8).numpy()))
+    return made.hexdigest()
+
+
+def hold_out(train: ImageSet, images: int) -> tuple[ImageSet, ImageSet]:
+    """Split a training set into one to train on and one to validate on.
+
+    The same images are held out whatever the run's seed, so that runs can be compared.
+
+    Args:
+        train: The set to split.
+        images: How many to hold out; 5,000 of CIFAR-10's 50,000 in the paper.
+
+    Raises:
+        DataError: Fewer than one image would be left on either side.
+
+    Source: He et al. 2015, sec. 4.2.
+    """
+    if not 0 < images < len(train):
+        raise DataError(
+            f"data.held_out_images: must be from 1 to {len(train) - 1} here, got {images}"
+        )
+    order = torch.randperm(len(train), generator=generator(0, "hold-out"))
+    return train.take(order[images:].sort().values), train.take(order[:images].sort().values)

@@ -1,0 +1,41 @@
+"""Evaluate a classifier on one view of each image."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from resnets.data.batches import Batch
+from resnets.evaluation.metrics import TopK, count_topk
+
+
+@dataclass(frozen=True, slots=True)
+class SingleView:
+    """The error over a whole split, one view an image, in float32.
+
+    Args:
+        split: Its name: "test" or "validation".
+        batches: Gives the split once, in order, on the model's device.
+
+    Source: He et al. 2015, sec. 4.2: the single view of the original 32x32 image.
+    """
+
+    split: str
+    batches: Callable[[], Iterable[Batch]]
+
+    def count(self, model: nn.Module) -> TopK:
+        """Return exact counts; the model is left in evaluation mode."""
+        model.eval()
+        counted = TopK()
+        with torch.inference_mode():
+            for batch in self.batches():
+                counted += count_topk(model(batch.images_nchw), batch.labels_n)
+        return counted
+
+    def run(self, model: nn.Module) -> Iterator[tuple[str, float]]:
+        """Yield the names and values of what was measured."""
+        counted = self.count(model)
+        yield f"{self.split}_top1_error_percent", counted.error1_percent
+        yield f"{self.split}_top5_error_percent", counted.error5_percent
+        yield f"{self.split}_images", counted.images

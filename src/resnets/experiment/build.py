@@ -1,0 +1,143 @@
+"""A recipe unpacked into the parts of a run. Nothing below this file has seen a recipe."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from resnets.core import hardware
+from resnets.core.errors import RecipeError
+from resnets.core.random import generator
+from resnets.data import batches, sets
+from resnets.data.batches import Batch, TrainBatches
+from resnets.data.sets import DataSet, ImageSet
+from resnets.evaluation.single_view import SingleView
+from resnets.models import cost
+from resnets.models.network import ResNet, he_init
+from resnets.recipes.schema import Recipe
+from resnets.training import decay, losses
+from resnets.training.step import LossOf, Precision
+
+_EVALUATION_BATCH_IMAGES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything the loop needs, on the device."""
+
+    model: ResNet
+    loss_of: LossOf
+    batch_of: TrainBatches
+    optimizer: torch.optim.Optimizer
+    rate_of: Callable[[int], float]
+    precision: Precision
+    evaluator: SingleView
+    mean_hwc: Tensor
+
+
+def resolved(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
+    """Return the recipe with its precision decided for a device, and the reason."""
+    if recipe.precision != "auto":
+        return recipe, "set by hand"
+    choice = hardware.precision(device)
+    return replace(recipe, precision=choice.value), choice.reason  # type: ignore[arg-type]
+
+
+def fitted(recipe: Recipe, data: DataSet) -> Recipe:
+    """Return the recipe for a data set: its name, and as many classes as it has.
+
+    Raises:
+        RecipeError: The recipe's network has another number of classes and was not made for
+            another data set.
+    """
+    classes = len(data.classes)
+    if recipe.data.name == data.name and recipe.model.classes != classes:
+        raise RecipeError(
+            f"model.classes: {data.name} has {classes} classes, got {recipe.model.classes}"
+        )
+    return replace(
+        recipe,
+        data=replace(recipe.data, name=data.name),
+        model=replace(recipe.model, classes=classes),
+    )
+
+
+def multiply_adds(recipe: Recipe, data: DataSet) -> float:
+    """Return what a whole run computes: forward and backward passes of all its images."""
+    side = data.train.images_nhwc.shape[1]
+    with torch.device("meta"):
+        network = ResNet(recipe.model)
+    images = recipe.total_steps * recipe.batch_images
+    return 3.0 * cost.measure(network, side).multiply_adds * images
+
+
+def build(recipe: Recipe, data: DataSet, *, seed: int, device: torch.device) -> Parts:
+    """Return the parts of a run of `recipe` on `data`, all on `device`.
+
+    Args:
+        recipe: With its precision decided.
+        data: What `recipe.data` names.
+        seed: Of the initial weights, the order and the augmentation.
+        device: Where to compute.
+    """
+    assert recipe.precision != "auto"
+    train, held_out = split(recipe, data)
+    mean_hwc = batches.mean_image(train)
+    model = ResNet(recipe.model)
+    he_init(model, generator(seed, "init"))
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Parts(
+        model=model,
+        loss_of=losses.classification(recipe.label_smoothing),
+        batch_of=TrainBatches(
+            train,
+            mean_hwc,
+            recipe.data.augment,
+            seed=seed,
+            batch_images=recipe.batch_images,
+            device=device,
+        ),
+        optimizer=_sgd(recipe, model),
+        rate_of=partial(_rate, recipe),
+        precision=Precision.of(device.type, hardware.DTYPES[recipe.precision]),
+        evaluator=evaluator(
+            "validation" if recipe.data.held_out_images else "test", held_out, mean_hwc, device
+        ),
+        mean_hwc=mean_hwc,
+    )
+
+
+def split(recipe: Recipe, data: DataSet) -> tuple[ImageSet, ImageSet]:
+    """Return what the recipe trains on and what it is evaluated on while it does."""
+    if recipe.data.held_out_images:
+        return sets.hold_out(data.train, recipe.data.held_out_images)
+    return data.train, data.test
+
+
+def evaluator(name: str, images: ImageSet, mean_hwc: Tensor, device: torch.device) -> SingleView:
+    """Return the evaluator of a split."""
+
+    def in_order() -> Iterator[Batch]:
+        return batches.in_order(
+            images, mean_hwc, batch_images=_EVALUATION_BATCH_IMAGES, device=device
+        )
+
+    return SingleView(name, in_order)
+
+
+def _sgd(recipe: Recipe, model: ResNet) -> torch.optim.SGD:
+    optim = recipe.optim
+    return torch.optim.SGD(
+        decay.parameter_groups(model, optim.weight_decay, optim.decay_on),
+        lr=optim.learning_rate,
+        momentum=optim.momentum,
+        nesterov=optim.nesterov,
+        fused=True,
+    )
+
+
+def _rate(recipe: Recipe, number: int) -> float:
+    scale = recipe.schedule.scale(number - 1, recipe.total_steps)
+    return recipe.optim.learning_rate * scale

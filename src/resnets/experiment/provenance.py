@@ -1,0 +1,44 @@
+"""What a run must say about where it came from."""
+
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("torch", "numpy", "safetensors", "pillow")
+
+
+def collect() -> dict[str, str | dict[str, str] | None]:
+    """Return versions, the source's commit where there is one, the command and the time (UTC)."""
+    versions = {name: metadata.version(name) for name in _PACKAGES}
+    return {
+        "resnets": metadata.version("resnets"),
+        "commit": commit(),
+        "python": sys.version.split()[0],
+        "packages": versions,
+        "command": shlex.join(["resnets", *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of a source checkout, "+changes" where it was edited; else None."""
+    here = Path(__file__).parent
+    if _git(here, "ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None  # installed from a wheel, perhaps inside somebody else's checkout
+    found = _git(here, "rev-parse", "HEAD")
+    if found is None:
+        return None
+    return found + ("+changes" if _git(here, "status", "--porcelain", "--", ".") else "")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        ran = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return ran.stdout.strip() if ran.returncode == 0 else None

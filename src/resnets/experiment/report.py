@@ -1,0 +1,62 @@
+"""Pictures of a run, drawn as the paper draws them."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from resnets.core import artifacts
+
+Records = Sequence[Mapping[str, Any]]
+
+
+def curves(records: Records, path: Path, *, title: str) -> None:
+    """Draw training error (thin) and test or validation error (bold) against updates, as PNG.
+
+    Args:
+        records: The journal's lines.
+        path: Where to write the picture.
+        title: Above it.
+
+    Source: the style of He et al. 2015, Fig. 6: dashed training, bold testing.
+    """
+    compare({title: records}, path)
+
+
+def compare(runs: Mapping[str, Records], path: Path, *, top_percent: float | None = None) -> None:
+    """Draw several runs into one picture, a colour each.
+
+    Args:
+        runs: Journals by the name to print.
+        path: Where to write the picture.
+        top_percent: Upper end of the error axis.
+    """
+    figure = Figure(figsize=(6.4, 4.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for number, (name, records) in enumerate(runs.items()):
+        color = f"C{number}"
+        x, y = _line(records, "train_error_percent")
+        axes.plot(x, y, "--", color=color, linewidth=0.8, alpha=0.7, label=f"{name}, training")
+        for split in ("test", "validation"):
+            x, y = _line(records, f"{split}_top1_error_percent")
+            if not x:
+                continue
+            last = f"{name}, {split}: {y[-1]:.1f} %"
+            axes.plot(x, y, "-", color=color, linewidth=2.2, label=last)
+    axes.set_xlabel("updates")
+    axes.set_ylabel("error (%)")
+    axes.set_ylim(0, top_percent)
+    axes.grid(alpha=0.25)
+    axes.legend()
+    made = io.BytesIO()
+    figure.savefig(made, format="png")
+    artifacts.write_bytes(path, made.getvalue())
+
+
+def _line(records: Records, key: str) -> tuple[list[int], list[float]]:
+    points = [(r["update"], r[key]) for r in records if isinstance(r.get(key), int | float)]
+    return [x for x, _ in points], [y for _, y in points]

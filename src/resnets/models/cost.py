@@ -1,0 +1,144 @@
+"""What a network costs, measured from the module itself on the meta device."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnets.core.errors import ModelError
+from resnets.models.network import ResNet
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer with weights, or one pool, in the order it runs.
+
+    `multiply_adds` counts one multiplication and one addition as one, for one image, of
+    convolutions and linear layers; bias, BN and activations are not counted, as in Table 1.
+    """
+
+    name: str
+    kind: str
+    kernel: str  # "3x3", or "" where there is none
+    stride: int
+    input_size: tuple[int, ...]  # channels, height, width; or features
+    output_size: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One row of Table 1."""
+
+    name: str
+    blocks: int
+    output_size: tuple[int, ...]  # channels, height, width
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Layers, sizes, parameters and multiply-adds of a network for one image."""
+
+    depth: int  # weighted layers as the paper counts them
+    image_px: int
+    parameters: int
+    multiply_adds: int
+    layers: tuple[Layer, ...]
+    stages: tuple[Stage, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def measure(network: ResNet, image_px: int | None = None) -> Cost:
+    """Measure a network for one RGB image, without computing anything.
+
+    Args:
+        network: On any device; it is not changed.
+        image_px: Side of the image in pixels; by default what the paper gives such a network.
+
+    Raises:
+        ModelError: The image is too small for the network.
+    """
+    side = network.spec.image_px if image_px is None else image_px
+    if side < 1:
+        raise ModelError(f"image_px: must be positive, got {side}")
+    with torch.device("meta"):
+        twin = ResNet(network.spec).eval()
+        image = torch.empty(1, 3, side, side)
+    layers, stages = _record(twin, image)
+    return Cost(
+        depth=network.spec.depth,
+        image_px=side,
+        parameters=_parameters(twin),
+        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        layers=tuple(layers),
+        stages=tuple(stages),
+    )
+
+
+def _record(network: ResNet, image: Tensor) -> tuple[list[Layer], list[Stage]]:
+    layers: list[Layer] = []
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            layers.append(_layer(name, module, inputs[0], output))
+
+        return record
+
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d | nn.Linear):
+            module.register_forward_hook(watch(name))
+    try:
+        network(image)
+        maps = network.features(image)
+    except RuntimeError as err:
+        side = image.shape[-1]
+        raise ModelError(f"image_px: {side} is too small for this network") from err
+    layers = layers[: layers.index(next(x for x in layers if x.name == "head")) + 1]
+    stages = []
+    for name, output in maps.items():
+        inside = [layer for layer in layers if layer.name.startswith(f"stages.{name}.")]
+        stage = network.stages[name]
+        assert isinstance(stage, nn.Sequential)
+        stages.append(
+            Stage(
+                name=name,
+                blocks=len(stage),
+                output_size=tuple(output.shape[1:]),
+                parameters=_parameters(stage),
+                multiply_adds=sum(layer.multiply_adds for layer in inside),
+            )
+        )
+    return layers, stages
+
+
+def _layer(name: str, module: nn.Module, x: Tensor, y: Tensor) -> Layer:
+    kernel, stride, multiply_adds, kind = "", 1, 0, "batch norm"
+    if isinstance(module, nn.Conv2d):
+        kind, kernel, stride = "convolution", "x".join(map(str, module.kernel_size)), module.stride[0]
+        multiply_adds = module.weight.numel() * y.shape[2] * y.shape[3]
+    elif isinstance(module, nn.MaxPool2d):
+        kind, kernel, stride = "max pool", f"{module.kernel_size}x{module.kernel_size}", module.stride
+    elif isinstance(module, nn.Linear):
+        kind, multiply_adds = "linear", module.weight.numel()
+    return Layer(
+        name=name,
+        kind=kind,
+        kernel=kernel,
+        stride=stride,
+        input_size=tuple(x.shape[1:]),
+        output_size=tuple(y.shape[1:]),
+        parameters=_parameters(module),
+        multiply_adds=multiply_adds,
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

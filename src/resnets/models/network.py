@@ -1,0 +1,93 @@
+"""From a `ResNetSpec` to a module."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from resnets.models import blocks
+from resnets.models.spec import ResNetSpec
+
+
+class ResNet(nn.Module):
+    """Stem, stages of blocks, mean over space, linear.
+
+    Input (n, 3, h, w), output logits (n, classes).
+
+    Source: He et al. 2015, sec. 3.3, Table 1; sec. 4.2.
+    """
+
+    def __init__(self, spec: ResNetSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stem = _stem(spec)
+        self.stages = nn.ModuleDict()
+        channels = spec.stem.width
+        for number, stage in enumerate(spec.stages, start=2):
+            made = nn.Sequential()
+            for i in range(stage.blocks):
+                stride = stage.stride if i == 0 else 1
+                block, channels = _block(spec, channels, stage.width, stride)
+                made.append(block)
+            self.stages[f"conv{number}_x"] = made
+        self.head = nn.Linear(channels, spec.classes)
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the output of every stage by its name in Table 1, finest first."""
+        x = self.stem(x)
+        maps = {}
+        for name, stage in self.stages.items():
+            x = stage(x)
+            maps[name] = x
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for stage in self.stages.values():
+            x = stage(x)
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
+
+
+def he_init(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw every weight anew from the generator: N(0, 2 / fan_in); biases 0, gates -2, BN (1, 0).
+
+    Source: He et al. 2015, sec. 3.4, which cites He et al. 2015b, eq. (10).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+    for module in network.modules():
+        if isinstance(module, blocks.Gate):
+            assert module.conv.bias is not None
+            nn.init.constant_(module.conv.bias, blocks.Gate.first_bias)
+
+
+def _stem(spec: ResNetSpec) -> nn.Sequential:
+    stem = spec.stem
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=nn.Conv2d(
+            3, stem.width, stem.kernel, stride=stem.stride, padding=stem.kernel // 2, bias=False
+        ),
+        bn1=nn.BatchNorm2d(stem.width),
+        relu1=nn.ReLU(inplace=True),
+    )
+    if stem.pool:
+        layers["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
+    return nn.Sequential(layers)
+
+
+def _block(
+    spec: ResNetSpec, c_in: int, width: int, stride: int
+) -> tuple[blocks.Residual, int]:
+    if spec.block == "basic":
+        c_out, body = width, blocks.basic(c_in, width, stride)
+    else:
+        c_out, body = 4 * width, blocks.bottleneck(c_in, width, stride, spec.stride_on)
+    shortcut = blocks.shortcut(spec.shortcut, c_in, c_out, stride)
+    gate = blocks.gate(spec.shortcut, c_in, c_out, stride)
+    return blocks.Residual(body, shortcut, gate), c_out

@@ -1,0 +1,70 @@
+"""What a residual network is, as a value."""
+
+from typing import Literal
+
+from resnets.core.errors import ModelError
+from resnets.core.spec import spec
+
+Shortcut = Literal["none", "A", "B", "C", "highway"]
+
+
+@spec
+class StemSpec:
+    """What stands before the first stage: conv1, then perhaps a 3x3 max pool of stride 2."""
+
+    kernel: int
+    width: int  # channels
+    stride: int
+    pool: bool
+
+    def __post_init__(self) -> None:
+        if min(self.kernel, self.width, self.stride) < 1 or self.kernel % 2 == 0:
+            raise ModelError(f"model.stem: needs an odd kernel and positive numbers, got {self}")
+
+
+@spec
+class StageSpec:
+    """A run of blocks at one spatial resolution: one row of Table 1."""
+
+    blocks: int
+    width: int  # channels of the 3x3 convolutions
+    stride: int  # of the first block; the others have 1
+
+    def __post_init__(self) -> None:
+        if min(self.blocks, self.width, self.stride) < 1:
+            raise ModelError(f"model.stages: needs positive numbers, got {self}")
+
+
+@spec
+class ResNetSpec:
+    """A plain, residual or highway network.
+
+    Source: He et al. 2015, sec. 3.3, Table 1; sec. 4.2.
+    """
+
+    stem: StemSpec
+    block: Literal["basic", "bottleneck"]
+    stages: tuple[StageSpec, ...]
+    shortcut: Shortcut  # "none" is the plain network
+    classes: int
+    stride_on: Literal["1x1", "3x3"] = "1x1"  # bottleneck only: v1 and v1.5 (ADR 0004)
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ModelError("model.stages: needs at least one stage")
+        if self.classes < 1:
+            raise ModelError(f"model.classes: must be positive, got {self.classes}")
+        widths = [stage.width for stage in self.stages]
+        if self.shortcut in ("A", "highway") and widths != sorted(widths):
+            raise ModelError(f"model.stages: option A only adds channels, got widths {widths}")
+
+    @property
+    def image_px(self) -> int:
+        """The side of the images the paper gives this kind of network: 224, or 32 for CIFAR."""
+        return 224 if self.stem.pool else 32
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers as the paper counts them: not the projections, not the gates."""
+        layers = 2 if self.block == "basic" else 3
+        return 2 + layers * sum(stage.blocks for stage in self.stages)

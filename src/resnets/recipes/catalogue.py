@@ -1,0 +1,24 @@
+"""Every recipe by its name."""
+
+from typing import Final
+
+from resnets.core import errors
+from resnets.core.errors import RecipeError
+from resnets.recipes import cifar10, sample
+from resnets.recipes.schema import Recipe
+
+RECIPES: Final[dict[str, Recipe]] = {**sample.RECIPES, **cifar10.RECIPES}
+
+# Data set -> the recipe that `resnets train --data D` alone means.
+FOR_DATA: Final = {"cifar10": "cifar10.resnet20-short", "cifar10-sample": "sample.resnet20"}
+
+
+def named(name: str) -> Recipe:
+    """Return the recipe of that name.
+
+    Raises:
+        RecipeError: There is none; the message names the nearest.
+    """
+    if name not in RECIPES:
+        raise RecipeError(errors.unknown("recipe", name, RECIPES, "resnets list recipes"))
+    return RECIPES[name]

@@ -1,0 +1,104 @@
+"""Recipes to and from JSON, and the command line's `--set`. The only place that parses one."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from resnets.core import errors
+from resnets.core.errors import RecipeError
+from resnets.recipes.schema import Recipe
+
+_ADAPTER: Final = TypeAdapter(Recipe)
+_NOT_NUMBERS: Final = ("source", "expected")  # they change no result, so the digest leaves them out
+
+
+def to_tree(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as JSON values, every default written out."""
+    tree: dict[str, Any] = _ADAPTER.dump_python(recipe, mode="json")
+    return tree
+
+
+def from_tree(tree: dict[str, Any]) -> Recipe:
+    """Return the recipe that `to_tree` wrote.
+
+    Raises:
+        RecipeError: A key is unknown or missing, or a value has the wrong type.
+    """
+    try:
+        return _ADAPTER.validate_json(json.dumps(tree), strict=True)
+    except ValidationError as err:
+        raise RecipeError(_message(err)) from err
+
+
+def digest(recipe: Recipe) -> str:
+    """Return 12 hex digits naming this experiment: the same numbers give the same name."""
+    tree = {key: value for key, value in to_tree(recipe).items() if key not in _NOT_NUMBERS}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Return `recipe` with `a.b=value` settings applied, then checked as a whole.
+
+    A value is JSON, or a bare word.
+
+    Raises:
+        RecipeError: A setting is malformed, names no field, or gives a bad value.
+    """
+    tree = to_tree(recipe)
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {setting}: expected field=value")
+        node, leaf = _find(tree, path)
+        try:
+            node[leaf] = json.loads(value)
+        except (json.JSONDecodeError, RecursionError):
+            node[leaf] = value
+    return from_tree(tree)
+
+
+def difference(old: Recipe, new: Recipe) -> str:
+    """Return what changes from one recipe to another: "optim.momentum: 0.9 -> 0.8; ..."."""
+    before, after = _flat(to_tree(old)), _flat(to_tree(new))
+    keys = [key for key in before | after if key.split(".")[0] not in _NOT_NUMBERS]
+    return "; ".join(
+        f"{key}: {json.dumps(before.get(key))} -> {json.dumps(after.get(key))}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    )
+
+
+def _find(tree: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
+    *parents, leaf = path.split(".")
+    node: Any = tree
+    for name in parents:
+        node = node.get(name) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or leaf not in node:
+        names = [*_flat(tree)]
+        message = errors.unknown("--set", path, names, "resnets list recipes --json")
+        raise RecipeError(message)
+    return node, leaf
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _message(err: ValidationError) -> str:
+    """Return one line; of a union only the member that the text's `kind` names is quoted."""
+    found = [(list(map(str, e["loc"])), e["msg"], e["type"]) for e in err.errors()]
+    others = {
+        tuple(loc[:-1]) for loc, _, kind in found if loc[-1:] == ["kind"] and kind == "literal_error"
+    }
+    quoted = [(loc, msg) for loc, msg, _ in found if not any(tuple(loc[: len(o)]) == o for o in others)]
+    lines = [f"{'.'.join(part for part in loc if not part[:1].isupper())}: {msg}" for loc, msg in quoted]
+    return "; ".join(lines or [f"{found[0][0][0]}.kind: names no known kind"])

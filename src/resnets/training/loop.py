@@ -1,0 +1,60 @@
+"""The training loop: a generator of finished updates. What else happens is up to the caller."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnets.training.step import LossOf, Precision, train_step
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One finished update. `number` counts from 1; `measured` stays on the device until read."""
+
+    number: int
+    learning_rate: float
+    measured: dict[str, Tensor]
+
+
+def updates(
+    model: nn.Module,
+    loss_of: LossOf,
+    batch_of: Callable[[int], Any],
+    optimizer: torch.optim.Optimizer,
+    rate_of: Callable[[int], float],
+    precision: Precision,
+    *,
+    first: int,
+    last: int,
+) -> Iterator[Update]:
+    """Train, yielding after each update so the caller decides what else happens then.
+
+    Args:
+        model: Put in training mode before every update, so a caller may evaluate in between.
+        loss_of: Maps the model and a batch to scalars by name; "loss" is minimised.
+        batch_of: The batch for an update, on the model's device. A pure function of the update
+            number: resuming is calling this with a larger `first`.
+        optimizer: Its rate is overwritten before every update.
+        rate_of: The learning rate for an update number, for the whole batch.
+        precision: See `Precision`.
+        first: Number of the first update to do, from 1.
+        last: Number of the last update to do.
+
+    Yields:
+        One `Update` for each number in `first..last`.
+    """
+    for number in range(first, last + 1):
+        rate = rate_of(number)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        model.train()
+        measured = train_step(model, loss_of, batch_of(number), optimizer, precision)
+        yield Update(number, rate, measured)
+
+
+def due(number: int, every: int, last: int) -> bool:
+    """Return whether something done every `every` updates, and at the end, is due now."""
+    return number == last or number % every == 0
