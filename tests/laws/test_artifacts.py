@@ -80,6 +80,10 @@ def same_bits(found, expected):
     )
 
 
+def repr_of_start(content):
+    return repr(content[:8])
+
+
 GOOD = saved(TENSORS, ABOUT)
 
 
@@ -87,15 +91,14 @@ def is_refused(content):
     """Whether a changed file is refused; if it is not, it must hold exactly what was saved."""
     try:
         found, about = loaded(content)
-    except CheckpointError as err:
-        assert "\n" not in str(err)
+    except CheckpointError:
         return True
     assert same_bits(found, TENSORS)
     assert about == {"format": 1, **ABOUT}
     return False
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.dictionaries(st.text("abc.01é", min_size=1), tensors(), max_size=4), abouts)
 def test_tensors_and_their_description_come_back_as_they_were_saved(made, about):
     found, found_about = loaded(saved(made, about))
@@ -168,7 +171,7 @@ def test_a_damaged_file_is_refused_or_holds_exactly_what_was_saved(edits):
             "delete": before + after[len(data) :],
             "truncate": before,
         }[kind]
-    assert is_refused(content) or content[-40:] == GOOD[-40:]
+    is_refused(content)  # asserts that whatever is not refused is what was saved
 
 
 @settings(deadline=None, max_examples=50)
@@ -210,11 +213,12 @@ def torch_legacy(value):
 @pytest.mark.parametrize("encode", [pickle.dumps, torch_zip, torch_legacy])
 def test_a_pickle_is_refused_and_nothing_in_it_runs(tmp_path, encode):
     marker, path = tmp_path / "marker", tmp_path / "weights.safetensors"
-    path.write_bytes(encode({"weight": torch.zeros(2), "bomb": Bomb(marker)}))
+    path.write_bytes(encode({"weight": torch.zeros(2), "bomb": Bomb(marker)}) + b"\n{}\n")
     for read in (artifacts.load_tensors, artifacts.read_json):
         with pytest.raises(CheckpointError, match=r"weights\.safetensors: not "):
             read(path)
-    artifacts.read_lines(path)
+    with pytest.raises(CheckpointError, match="line 1 is not JSON"):
+        artifacts.read_lines(path)
     assert not marker.exists()
     pickle.loads(pickle.dumps(Bomb(marker)))
     assert marker.exists(), "the bomb was none, so this test has shown nothing"
@@ -300,7 +304,9 @@ def test_a_file_of_a_newer_format_says_so():
     raises=(TypeError, KeyError, ValueError, RecursionError),
 )
 @pytest.mark.parametrize(
-    "about", ["", "not JSON", "[]", "{}", "3", '{"format": "1"}', '{"format": null}', "[" * 100_000]
+    "about",
+    ["", "not JSON", "[]", "{}", "3", '{"format": "1"}', '{"format": null}', "[" * 100_000],
+    ids=lambda about: about[:20] or "nothing",
 )
 def test_a_description_that_resnets_cannot_have_written_is_refused(about):
     with pytest.raises(CheckpointError):
@@ -317,8 +323,8 @@ def test_what_was_loaded_stays_when_the_file_is_overwritten_in_place(tmp_path):
     assert same_bits(found, TENSORS)
 
 
+@settings(deadline=None, max_examples=15)
 @given(st.dictionaries(st.text(), json_values, max_size=3))
-@settings(deadline=None, max_examples=25)
 def test_a_json_object_comes_back_as_it_was_written(value):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.json"
@@ -332,7 +338,7 @@ def test_a_json_object_comes_back_as_it_was_written(value):
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"not JSON"],
-    ids=lambda content: repr(content[:8]),
+    ids=repr_of_start,
 )
 def test_a_file_that_is_not_json_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "a.json"
@@ -372,7 +378,7 @@ def test_a_journal_cut_at_any_byte_gives_the_lines_that_were_whole(tmp_path):
         assert len(found) in (whole, whole + 1)  # + 1 where only the newline is missing
 
 
-@pytest.mark.parametrize("line", [b'{"a":', b"\xff", b"", b"[" * 100_000])
+@pytest.mark.parametrize("line", [b'{"a":', b"\xff", b"", b"[" * 100_000], ids=repr_of_start)
 def test_a_broken_line_before_the_last_is_an_error_that_names_it(tmp_path, line):
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
@@ -381,7 +387,7 @@ def test_a_broken_line_before_the_last_is_an_error_that_names_it(tmp_path, line)
 
 
 @pytest.mark.xfail(reason="read_lines leaves out every last line, not only one cut short")
-@pytest.mark.parametrize("line", [b'{"a":', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("line", [b'{"a":', b"\xff", b"[" * 100_000], ids=repr_of_start)
 def test_a_broken_last_line_that_was_written_whole_is_an_error(tmp_path, line):
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b'{"a": 1}\n' + line + b"\n")

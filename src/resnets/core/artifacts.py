@@ -196,7 +196,7 @@ def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
 
 def _bytes_of(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return memoryview(flat.numpy())
+    return flat.numpy().data
 
 
 def _sync_folder(folder: Path) -> None:

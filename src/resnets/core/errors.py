@@ -50,6 +50,14 @@ class FetchError(ResNetsError):
     exit_status = 1
 
 
+class InterruptedRunError(ResNetsError):
+    """Ctrl-C or SIGTERM: the run was saved and left. The status is the shell's, 128 + signal."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
+
+
 class DivergedError(ResNetsError):
     """Training met a loss that is not finite."""
 

@@ -82,7 +82,9 @@ def compilation(where: torch.device, multiply_adds: float) -> Choice:
     from_here = _COMPILE_FROM[where.type]
     size = f"{multiply_adds:.1e} multiply-adds"
     if multiply_adds < from_here:
-        return Choice("eager", f"{size}: under {from_here:.0e}, compiling takes longer than it saves")
+        return Choice(
+            "eager", f"{size}: under {from_here:.0e}, compiling takes longer than it saves"
+        )
     return Choice("compiled", f"{size}: over {from_here:.0e}, compiling wins back its time")
 
 

@@ -24,9 +24,7 @@ def generator(seed: int, *purpose: int | str) -> torch.Generator:
     return made
 
 
-def integers(
-    seed: int, *purpose: int | str, index_n: np.ndarray, below: int
-) -> np.ndarray:
+def integers(seed: int, *purpose: int | str, index_n: np.ndarray, below: int) -> np.ndarray:
     """Return one integer in [0, below) for each index, fixed by (seed, purpose, index) alone.
 
     Args:

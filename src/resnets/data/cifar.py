@@ -30,7 +30,8 @@ CLASSES: Final = (
     "ship",
     "truck",
 )
-CONTENT_SHA256: Final = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"  # of the decoded arrays: `sets.content_hash(train, test)`
+# Of the decoded arrays: `sets.content_hash(train, test)`.
+CONTENT_SHA256: Final = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
 
 _BATCH_IMAGES: Final = 10_000
 _IMAGE_BYTES: Final = 3 * 32 * 32
@@ -157,13 +158,11 @@ def _batch(path: Path, pixels: np.ndarray, labels: Any) -> ImageSet:
     if labels_n.shape != (len(pixels),) or labels_n.min() < 0 or labels_n.max() > 9:
         raise DataError(f"{path}: expected {len(pixels):,} labels from 0 to 9")
     images_nhwc = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return ImageSet(
-        torch.from_numpy(np.ascontiguousarray(images_nhwc)), torch.from_numpy(labels_n)
-    )
+    return ImageSet(torch.from_numpy(np.ascontiguousarray(images_nhwc)), torch.from_numpy(labels_n))
 
 
 class _Inert:
-    """Stands for numpy's classes while a pickle is read: it keeps what it is given, runs nothing."""
+    """Stands for numpy's classes while a pickle is read: keeps what it is given, runs nothing."""
 
     def __init__(self, *given: object) -> None:
         self.state: Any = None

@@ -96,5 +96,3 @@ def _sheet(images_nhwc: np.ndarray) -> bytes:
         made, "webp", lossless=True, method=6, quality=100
     )
     return made.getvalue()
-
-

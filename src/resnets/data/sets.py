@@ -60,7 +60,7 @@ class DataSet:
         appearance, over both splits).
         """
         both = torch.cat([self.train.images_nhwc, self.test.images_nhwc]).flatten(1)
-        distinct = {hashlib.sha256(memoryview(row.numpy())).digest() for row in both}
+        distinct = {hashlib.sha256(row.numpy().data).digest() for row in both}
         return {
             "train_images": len(self.train),
             "test_images": len(self.test),
@@ -73,8 +73,8 @@ def content_hash(*splits: ImageSet) -> str:
     """Return the SHA-256 over each split's image bytes, then its labels as bytes."""
     made = hashlib.sha256()
     for split in splits:
-        made.update(memoryview(split.images_nhwc.contiguous().numpy()))
-        made.update(memoryview(split.labels_n.to(torch.uint8).numpy()))
+        made.update(split.images_nhwc.contiguous().numpy().data)
+        made.update(split.labels_n.to(torch.uint8).numpy().data)
     return made.hexdigest()
 
 

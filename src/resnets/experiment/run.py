@@ -1,10 +1,10 @@
 """A recipe becomes a run: a folder that can be killed at any point and continued to the same bits.
 
-    RUN/manifest.json                     what the run is; written before the first update
-    RUN/journal.jsonl                     what it measured, a line at a time
-    RUN/checkpoints/update-N.safetensors  while it runs: the two newest states
-    RUN/model.safetensors                 when it is finished: the network and all about it
-    RUN/curves.png                        when it is finished
+RUN/manifest.json                     what the run is; written before the first update
+RUN/journal.jsonl                     what it measured, a line at a time
+RUN/checkpoints/update-N.safetensors  while it runs: the two newest states
+RUN/model.safetensors                 when it is finished: the network and all about it
+RUN/curves.png                        when it is finished
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import math
 import shlex
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.core import artifacts, hardware, progress
-from resnets.core.errors import DivergedError, RunError
+from resnets.core.errors import DivergedError, InterruptedRunError, RunError
 from resnets.data import opening
 from resnets.data.sets import DataSet
 from resnets.experiment import build, provenance, report
@@ -68,14 +69,6 @@ class Run:
         }
 
 
-class Interrupted(Exception):  # noqa: N818 - it is a request, not an error
-    """Ctrl-C or SIGTERM: the run was saved and left. `signal_number` says which."""
-
-    def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
-        self.signal_number = signal_number
-
-
 def start(
     recipe: Recipe,
     data: DataSet,
@@ -100,7 +93,7 @@ def start(
     Raises:
         RunError: `out` holds something already.
         DivergedError: A loss was not finite.
-        Interrupted: The run was told to stop; it was saved.
+        InterruptedRunError: The run was told to stop; it was saved.
     """
     where = hardware.device(device)
     recipe, why = build.resolved(build.fitted(recipe, data), where)
@@ -332,10 +325,15 @@ def _restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, lis
         return 0, {}
     state.network()  # refuses tensors that do not fit
     parts.model.load_state_dict(state.model)
+    parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
     saved = parts.optimizer.state_dict()
     for name, tensor in state.optimizer.items():
         index, key = name.split(".", 1)
-        saved["state"].setdefault(int(index), {})[key] = tensor
+        parameter = parameters[int(index)]
+        # In the parameter's own memory format: the fused SGD walks through both in memory order
+        # and would silently pair the wrong elements.
+        alike = torch.empty_like(parameter) if tensor.shape == parameter.shape else tensor
+        saved["state"].setdefault(int(index), {})[key] = alike.copy_(tensor)
     parts.optimizer.load_state_dict(saved)
     return int(state.about["update"]), state.about["since_log"]
 
@@ -434,29 +432,32 @@ def _check_finite(model: nn.Module, update: Update, folder: Path) -> None:
 def _stopping() -> Iterator[list[int]]:
     """Yield a list that Ctrl-C or SIGTERM appends its number to; a second one acts at once."""
     asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # only the main thread can catch signals
+        return
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
     def ask(number: int, frame: FrameType | None) -> None:
         asked.append(number)
-        for each, before in old.items():
-            signal.signal(each, before)
+        restore()
 
-    old: dict[int, Any] = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            old[number] = signal.signal(number, ask)
-    except ValueError:  # not in the main thread, where signals cannot be caught
-        old.clear()
+    for each in before:
+        signal.signal(each, ask)
     try:
         yield asked
     finally:
-        for number, before in old.items():
-            signal.signal(number, before)
+        restore()
 
 
-def _interrupted(folder: Path, number: int, total: int, signal_number: int) -> Interrupted:
+def _interrupted(folder: Path, number: int, total: int, signal_number: int) -> InterruptedRunError:
     at = shlex.quote(str(folder))
-    return Interrupted(
-        f"stopped after update {number:,} of {total:,}, saved; continue: resnets train --resume {at}",
+    return InterruptedRunError(
+        f"stopped after update {number:,} of {total:,} and saved; `resnets train --resume {at}` "
+        "continues it",
         signal_number,
     )
 
@@ -472,5 +473,3 @@ def _finished(folder: Path, parts: Parts, journal: _Journal) -> Run:
         top1_error_percent=last[f"{split}_top1_error_percent"],
         updates=last["update"],
     )
-
-

@@ -60,7 +60,8 @@ class Checkpoint:
                 f"{self.path}: its tensors do not fit its recipe's network: {', '.join(wrong[:3])}"
             )
         made.load_state_dict(self.model)
-        return made.to(memory_format=torch.channels_last).eval()
+        made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return made.eval()
 
 
 def newest(where: str | Path) -> Checkpoint:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from resnets.core.errors import ModelError
 from resnets.models.network import ResNet
+from resnets.models.spec import ResNetSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +57,27 @@ class Cost:
         return asdict(self)
 
 
-def measure(network: ResNet, image_px: int | None = None) -> Cost:
+def measure(spec: ResNetSpec, image_px: int | None = None) -> Cost:
     """Measure a network for one RGB image, without computing anything.
 
     Args:
-        network: On any device; it is not changed.
+        spec: The network.
         image_px: Side of the image in pixels; by default what the paper gives such a network.
 
     Raises:
         ModelError: The image is too small for the network.
     """
-    side = network.spec.image_px if image_px is None else image_px
+    side = spec.image_px if image_px is None else image_px
     if side < 1:
         raise ModelError(f"image_px: must be positive, got {side}")
     with torch.device("meta"):
-        twin = ResNet(network.spec).eval()
+        network = ResNet(spec).eval()
         image = torch.empty(1, 3, side, side)
-    layers, stages = _record(twin, image)
+    layers, stages = _record(network, image)
     return Cost(
-        depth=network.spec.depth,
+        depth=spec.depth,
         image_px=side,
-        parameters=_parameters(twin),
+        parameters=_parameters(network),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         layers=tuple(layers),
         stages=tuple(stages),
@@ -122,10 +123,13 @@ def _record(network: ResNet, image: Tensor) -> tuple[list[Layer], list[Stage]]:
 def _layer(name: str, module: nn.Module, x: Tensor, y: Tensor) -> Layer:
     kernel, stride, multiply_adds, kind = "", 1, 0, "batch norm"
     if isinstance(module, nn.Conv2d):
-        kind, kernel, stride = "convolution", "x".join(map(str, module.kernel_size)), module.stride[0]
+        kind, kernel = "convolution", "x".join(map(str, module.kernel_size))
+        stride = module.stride[0]
         multiply_adds = module.weight.numel() * y.shape[2] * y.shape[3]
     elif isinstance(module, nn.MaxPool2d):
-        kind, kernel, stride = "max pool", f"{module.kernel_size}x{module.kernel_size}", module.stride
+        kind, kernel = "max pool", f"{module.kernel_size}x{module.kernel_size}"
+        assert isinstance(module.stride, int)
+        stride = module.stride
     elif isinstance(module, nn.Linear):
         kind, multiply_adds = "linear", module.weight.numel()
     return Layer(

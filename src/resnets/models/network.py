@@ -81,9 +81,7 @@ def _stem(spec: ResNetSpec) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def _block(
-    spec: ResNetSpec, c_in: int, width: int, stride: int
-) -> tuple[blocks.Residual, int]:
+def _block(spec: ResNetSpec, c_in: int, width: int, stride: int) -> tuple[blocks.Residual, int]:
     if spec.block == "basic":
         c_out, body = width, blocks.basic(c_in, width, stride)
     else:

@@ -97,8 +97,14 @@ def _message(err: ValidationError) -> str:
     """Return one line; of a union only the member that the text's `kind` names is quoted."""
     found = [(list(map(str, e["loc"])), e["msg"], e["type"]) for e in err.errors()]
     others = {
-        tuple(loc[:-1]) for loc, _, kind in found if loc[-1:] == ["kind"] and kind == "literal_error"
+        tuple(loc[:-1])
+        for loc, _, kind in found
+        if loc[-1:] == ["kind"] and kind == "literal_error"
     }
-    quoted = [(loc, msg) for loc, msg, _ in found if not any(tuple(loc[: len(o)]) == o for o in others)]
-    lines = [f"{'.'.join(part for part in loc if not part[:1].isupper())}: {msg}" for loc, msg in quoted]
+    quoted = [
+        (loc, msg) for loc, msg, _ in found if not any(tuple(loc[: len(o)]) == o for o in others)
+    ]
+    lines = [
+        f"{'.'.join(part for part in loc if not part[:1].isupper())}: {msg}" for loc, msg in quoted
+    ]
     return "; ".join(lines or [f"{found[0][0][0]}.kind: names no known kind"])

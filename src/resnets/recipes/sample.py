@@ -1,7 +1,7 @@
 """The built-in sample of CIFAR-10: minutes on two cores.
 
-    resnets train sample.resnet20
-    resnets train sample.plain20          the same network without its shortcuts
+resnets train sample.resnet20
+resnets train sample.plain20          the same network without its shortcuts
 """
 
 from dataclasses import replace

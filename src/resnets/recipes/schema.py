@@ -12,7 +12,7 @@ from resnets.recipes.schedule import Schedule
 
 @spec
 class DataSpec:
-    """Which data set, how much of its training split is held out to validate on, and how to augment.
+    """Which data set, how many training images to hold out and validate on, and how to augment.
 
     With images held out the run never looks at the test split.
     """

@@ -28,9 +28,7 @@ class Precision:
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the forward pass runs."""
-        return torch.autocast(
-            self.device_type, self.dtype, enabled=self.dtype is not torch.float32
-        )
+        return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not torch.float32)
 
 
 def train_step(

@@ -1,0 +1,113 @@
+"""Residual networks (He et al. 2015) as real software.
+
+A lazy facade: importing it costs nothing, and each name is the function the command calls.
+
+    net = resnets.model("cifar-resnet20")                    an nn.Module, newly initialised
+    resnets.inspect(net)                                     a table of its layers
+    data = resnets.open_data("cifar10-sample")
+    run = resnets.train("sample.resnet20", out="run")
+    resnets.evaluate(run)                                    error, interval, protocol
+    resnets.load(run).predict(["cat.jpg"], top=5)
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnets.data.sets import DataSet
+    from resnets.experiment.evaluate import Evaluation, Split
+    from resnets.experiment.inspection import Inspection
+    from resnets.experiment.run import Compile, Run
+    from resnets.inference.predictor import Classifier
+    from resnets.models.network import ResNet
+
+__all__ = ["evaluate", "inspect", "load", "model", "open_data", "train"]
+
+
+def model(name: str, *, classes: int | None = None, seed: int = 0) -> "ResNet":
+    """Return a newly initialised network of the zoo.
+
+    Args:
+        name: Any of `resnets list models`.
+        classes: Number of classes; by default the paper's, 1000 or 10.
+        seed: Of the initial weights (He et al. 2015, sec. 3.4).
+
+    Raises:
+        ModelError: There is no network of that name.
+    """
+    from dataclasses import replace
+
+    from resnets.core.random import generator
+    from resnets.models import network, zoo
+
+    spec = zoo.named(name)
+    made = network.ResNet(spec if classes is None else replace(spec, classes=classes))
+    network.he_init(made, generator(seed, "init"))
+    return made
+
+
+def inspect(what: "str | Path | ResNet | Run", *, image_px: int | None = None) -> "Inspection":
+    """Return a network's layers and costs; it shows as a table. See `resnets inspect`."""
+    from resnets.experiment import inspection
+
+    return inspection.inspect(_folder(what), image_px)
+
+
+def open_data(where: str | Path) -> "DataSet":
+    """Open a data set by name or from a folder. See `resnets data list`."""
+    from resnets.data import opening
+
+    return opening.open_data(where)
+
+
+def train(
+    recipe: str | None = None,
+    *,
+    data: "DataSet | str | Path | None" = None,
+    model: str | None = None,
+    epochs: int | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    compiling: "Compile" = "auto",
+    settings: tuple[str, ...] = (),
+) -> "Run":
+    """Train a recipe by its name and return the finished run. See `resnets train`."""
+    from resnets.experiment import asking
+
+    return asking.start(
+        recipe,
+        data,
+        asking.Changes(model=model, epochs=epochs, settings=settings),
+        out=None if out is None else Path(out),
+        seed=seed,
+        device=device,
+        compiling=compiling,
+    )
+
+
+def evaluate(
+    checkpoint: "str | Path | Run",
+    data: "DataSet | str | Path | None" = None,
+    *,
+    split: "Split" = "test",
+    device: str | None = None,
+) -> "Evaluation":
+    """Return a checkpoint's error, interval and protocol. See `resnets evaluate`."""
+    from resnets.experiment import evaluate as evaluating
+
+    return evaluating.evaluate(_folder(checkpoint), data, split=split, device=device)
+
+
+def load(checkpoint: "str | Path | Run", *, device: str | None = None) -> "Classifier":
+    """Return the classifier in a run or a checkpoint file, ready to predict."""
+    from resnets.inference import predictor
+
+    return predictor.load(_folder(checkpoint), device)
+
+
+def _folder(what: Any) -> Any:
+    """Return the folder of a run, and anything else as it is."""
+    from resnets.experiment.run import Run
+
+    return what.folder if isinstance(what, Run) else what

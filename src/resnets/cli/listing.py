@@ -1,0 +1,65 @@
+"""The rows that `resnets list` and `resnets data` print."""
+
+from typing import Any
+
+from resnets.core import errors
+from resnets.core.errors import DataError
+from resnets.data import fetch as fetching
+from resnets.data import opening
+from resnets.models import cost, zoo
+from resnets.recipes import catalogue, codec
+
+
+def recipes() -> list[dict[str, Any]]:
+    """Return every recipe with its digest, length, expected error and source."""
+    return [
+        {
+            "recipe": name,
+            "digest": codec.digest(recipe),
+            "data": recipe.data.name,
+            "updates": recipe.total_steps,
+            "batch_images": recipe.batch_images,
+            "expected_top1_error_percent": recipe.expected and recipe.expected.top1_error_percent,
+            "source": recipe.source,
+        }
+        for name, recipe in catalogue.RECIPES.items()
+    ]
+
+
+def models() -> list[dict[str, Any]]:
+    """Return every network with its cost for the paper's image size."""
+    rows = []
+    for name in zoo.NAMES:
+        measured = cost.measure(zoo.named(name))
+        rows.append(
+            {
+                "model": name,
+                "depth": measured.depth,
+                "parameters": measured.parameters,
+                "multiply_adds": measured.multiply_adds,
+                "image_px": measured.image_px,
+            }
+        )
+    return rows
+
+
+def data_sets() -> list[dict[str, Any]]:
+    """Return every data set that has a name."""
+    here = {"cifar10": fetching.is_cached()}
+    return [
+        {"data": name, "here": "yes" if here.get(name, True) else "no", "what": what}
+        for name, what in opening.NAMES.items()
+    ]
+
+
+def fetch(name: str) -> dict[str, Any]:
+    """Fetch a data set by name and return what came."""
+    if name not in opening.NAMES:
+        raise DataError(errors.unknown("data", name, opening.NAMES, "resnets data list"))
+    return check(name)
+
+
+def check(data: str) -> dict[str, Any]:
+    """Read a data set whole and return what is in it."""
+    opened = opening.open_data(data)
+    return {"data": opened.name, **opened.check(), "digest": opened.digest}

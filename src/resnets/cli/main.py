@@ -1,0 +1,223 @@
+"""The command `resnets`: one function a subcommand, imports inside it so that help is instant."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+from resnets.cli import output
+from resnets.core.errors import ResNetsError
+
+app = typer.Typer(
+    help="Deep residual learning (He et al. 2015) as real software.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="List, fetch and check data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", metavar="D", help="A name of `resnets data list`, or a folder."),
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:N. [default: a GPU if any]")
+]
+CheckpointArgument = Annotated[
+    str, typer.Argument(metavar="CHECKPOINT", help="A run's folder or a checkpoint file.")
+]
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="A name of `resnets list recipes`."),
+    ] = None,
+    data: DataOption = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="M", help="Another network: `resnets list models`.")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Passes over the data; the schedule is stretched to fit."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Images in a batch, on all devices together.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="Base learning rate.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A new folder for the run. [default: runs/RECIPE]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="[default: 0]")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Continue this run; needs nothing else.")
+    ] = None,
+    device: Device = None,
+    compiling: Annotated[
+        Literal["auto", "on", "off"],
+        typer.Option("--compile", help="auto: when the run is long enough to win the time back."),
+    ] = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="a.b=value", help="Set one field of the recipe; repeatable."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a network, or continue a run that was stopped.
+
+    Without a recipe: the one that fits --data, or sample.resnet20, which needs no download.
+    """
+    from resnets.experiment import asking
+
+    changes = asking.Changes(
+        model=model, epochs=epochs, batch_images=batch_size, rate=lr, settings=tuple(settings or ())
+    )
+    if resume is not None:
+        fixed = {"--out": out, "--seed": seed, "--device": device}
+        named = [flag for flag, value in fixed.items() if value is not None]
+        if named:
+            raise ResNetsError(f"{named[0]}: --resume keeps what the run began with; leave it out")
+        finished = asking.resume(resume, recipe, data, changes)
+    else:
+        finished = asking.start(
+            recipe, data, changes, out=out, seed=seed or 0, device=device, compiling=compiling
+        )
+    output.finished(finished, json)
+
+
+@app.command()
+def evaluate(
+    checkpoint: CheckpointArgument,
+    data: DataOption = None,
+    split: Annotated[
+        Literal["test", "train", "validation"],
+        typer.Option(help="validation: the images its recipe held out."),
+    ] = "test",
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Measure a checkpoint's error on every image of a split, a single view each."""
+    from resnets.experiment import evaluate as evaluating
+
+    output.evaluation(evaluating.evaluate(checkpoint, data, split=split, device=device), json)
+
+
+@app.command()
+def predict(
+    checkpoint: CheckpointArgument,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
+    top: Annotated[int, typer.Option(metavar="K", help="Classes to print for each image.")] = 1,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Name what is in images."""
+    from resnets.inference import predictor
+
+    output.predictions(list(predictor.load(checkpoint, device).predict(images, top)), json)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A name of `resnets list models`, or a checkpoint.")],
+    image_px: Annotated[
+        int | None, typer.Option(metavar="N", help="Side of the image. [default: the paper's]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show a network's layers, sizes, parameters and multiply-adds."""
+    from resnets.experiment import inspection
+
+    output.inspection(inspection.inspect(model, image_px), json)
+
+
+@app.command("list")
+def list_(what: Literal["recipes", "models"], json: Json = False) -> None:
+    """List the recipes or the networks."""
+    from resnets.cli import listing
+
+    output.table(listing.recipes() if what == "recipes" else listing.models(), json)
+
+
+@data_app.command("list")
+def data_list(json: Json = False) -> None:
+    """List the data sets that have a name."""
+    from resnets.cli import listing
+
+    output.table(listing.data_sets(), json)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A name of `resnets data list`.")], json: Json = False
+) -> None:
+    """Get a data set and keep it in the cache; does nothing where it is there already."""
+    from resnets.cli import listing
+
+    output.record(listing.fetch(name), json)
+
+
+@data_app.command("check")
+def data_check(
+    data: Annotated[str, typer.Argument(metavar="D", help="A name or a folder.")],
+    json: Json = False,
+) -> None:
+    """Read a whole data set and say what is in it."""
+    from resnets.cli import listing
+
+    output.record(listing.check(data), json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what this machine has and what a run would use."""
+    from resnets.experiment import doctor as examining
+
+    output.record(examining.examine(), json)
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="A name of `resnets list models`.")] = (
+        "cifar-resnet20"
+    ),
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Images in a batch.")] = 128,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Time training and inference of a network on this machine."""
+    from resnets.experiment import bench as benching
+
+    output.record(benching.measure(model, batch_images=batch_size, device=device), json)
+
+
+def main() -> NoReturn:
+    """Run the command; one line and a status for what goes wrong, a traceback with --debug."""
+    debug = "--debug" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        app(words, prog_name="resnets")
+    except ResNetsError as err:
+        if debug:
+            raise
+        _leave(str(err), err.exit_status)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _leave("stopped", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone; the interpreter must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    sys.stderr.write("resnets: " + " ".join(message.split()) + "\n")
+    sys.exit(status)

@@ -1,0 +1,138 @@
+"""From what was asked for (a recipe's name, data, changes) to a run; the command and the facade."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resnets.core.errors import DataError, RecipeError
+from resnets.data import opening
+from resnets.data.sets import DataSet
+from resnets.experiment import build, run
+from resnets.experiment.run import Compile, Run
+from resnets.models import zoo
+from resnets.recipes import catalogue, codec
+from resnets.recipes.schema import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What differs from a recipe; None where nothing does.
+
+    Args:
+        model: A network's name; its classes are fitted to the data.
+        epochs: Passes over the training images; the schedule is stretched in proportion.
+        batch_images: Images in a batch. The number of updates stays.
+        rate: Base learning rate.
+        settings: `a.b=value`, applied last.
+    """
+
+    model: str | None = None
+    epochs: int | None = None
+    batch_images: int | None = None
+    rate: float | None = None
+    settings: Sequence[str] = ()
+
+    def apply(self, recipe: Recipe, data: DataSet) -> Recipe:
+        """Return the recipe with these changes, fitted to the data.
+
+        Raises:
+            RecipeError: A change is not valid.
+            ModelError: No network has that name.
+        """
+        if self.model is not None:
+            recipe = replace(recipe, model=zoo.named(self.model))
+            recipe = replace(recipe, model=replace(recipe.model, classes=len(data.classes)))
+        if self.batch_images is not None:
+            recipe = replace(recipe, batch_images=self.batch_images)
+        if self.rate is not None:
+            recipe = replace(recipe, optim=replace(recipe.optim, learning_rate=self.rate))
+        recipe = codec.override(build.fitted(recipe, data), self.settings)
+        return recipe if self.epochs is None else self._lengthen(recipe, data)
+
+    def _lengthen(self, recipe: Recipe, data: DataSet) -> Recipe:
+        assert self.epochs is not None
+        if self.epochs < 1:
+            raise RecipeError(f"--epochs: must be positive, got {self.epochs}")
+        train, _ = build.split(recipe, data)
+        steps = math.ceil(self.epochs * len(train) / recipe.batch_images)
+        schedule = recipe.schedule.stretched(steps / recipe.total_steps)
+        return replace(recipe, total_steps=steps, schedule=schedule)
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing was asked to differ."""
+        return self == Changes()
+
+
+def start(
+    name: str | None,
+    data: DataSet | str | Path | None,
+    changes: Changes,
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    compiling: Compile = "auto",
+) -> Run:
+    """Train a recipe by its name; without one, the recipe that fits the data.
+
+    Args:
+        name: A recipe's name, or None.
+        data: An open data set, a name or a folder; by default what the recipe names.
+        changes: What differs from the recipe.
+        out: See `run.start`, like all that follow.
+        seed: Of everything random.
+        device: Where to compute.
+        compiling: Whether to compile.
+
+    Raises:
+        ResNetsError: Anything in the request is wrong; nothing was written.
+    """
+    recipe = None if name is None else catalogue.named(name)
+    if changes.model is not None:
+        zoo.named(changes.model)  # a wrong name is said before any data is fetched
+    opened = _open(data, recipe)
+    if recipe is None:
+        name = _fitting(opened)
+        recipe = catalogue.named(name)
+    assert name is not None
+    recipe = changes.apply(recipe, opened)
+    return run.start(
+        recipe, opened, name=name, out=out, seed=seed, device=device, compiling=compiling
+    )
+
+
+def resume(
+    folder: Path, name: str | None, data: DataSet | str | Path | None, changes: Changes
+) -> Run:
+    """Continue a run. What is named beside the folder must be what the run began with.
+
+    Raises:
+        RunError: The run is finished, or another recipe or other data was named.
+    """
+    manifest = run.read_manifest(folder)
+    named = None
+    opened = None if data is None else _open(data, None)
+    if name is not None or not changes.none:
+        own = codec.from_tree(manifest["recipe"])
+        base = own if name is None else catalogue.named(name)
+        opened = opened or opening.open_data(manifest["data"]["where"])
+        named = changes.apply(base, opened)
+        if named.precision == "auto":  # decided when the run began
+            named = replace(named, precision=own.precision)
+    return run.resume(folder, opened, named)
+
+
+def _open(data: DataSet | str | Path | None, recipe: Recipe | None) -> DataSet:
+    if isinstance(data, DataSet):
+        return data
+    if data is not None:
+        return opening.open_data(data)
+    return opening.open_data("cifar10-sample" if recipe is None else recipe.data.name)
+
+
+def _fitting(data: DataSet) -> str:
+    if data.name not in catalogue.FOR_DATA:
+        raise DataError(f"{data.name}: no recipe is made for it; name one: resnets list recipes")
+    return catalogue.FOR_DATA[data.name]

@@ -1,0 +1,91 @@
+import platform
+import sys
+
+import pytest
+import torch
+
+from resnets.core import hardware
+from resnets.core.errors import ResNetsError
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "CPU", "", "tpu", "cpu:0"])
+def test_a_device_that_is_not_here_is_refused_naming_what_is(name):
+    with pytest.raises(ResNetsError) as caught:
+        hardware.device(name)
+    message = str(caught.value)
+    assert message.startswith(f"--device {name}: this machine has cpu")
+    assert caught.value.exit_status == 2
+    assert ("cuda:0" in message) == torch.cuda.is_available()
+
+
+def test_a_named_device_is_that_device_and_none_named_is_the_best_there_is():
+    assert hardware.device("cpu") == CPU
+    assert hardware.device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert torch.zeros(1, device=hardware.device()).sum() == 0
+
+
+def test_precision_is_bfloat16_exactly_where_a_unit_for_it_is_named_in_the_reason():
+    chosen = hardware.precision(CPU)
+    units = hardware.bfloat16_units()
+    assert chosen.value == ("bfloat16" if units else "float32")
+    assert units in chosen.reason
+    assert chosen.reason.startswith("this processor ")
+    assert chosen.value in hardware.DTYPES
+
+
+def test_the_dtypes_are_those_of_their_names():
+    for name, dtype in hardware.DTYPES.items():
+        assert str(dtype) == f"torch.{name}"
+
+
+def test_short_work_stays_eager_and_long_work_is_compiled_where_there_is_a_compiler():
+    short, long = hardware.compilation(CPU, 1e9), hardware.compilation(CPU, 1e18)
+    assert short.value == "eager"
+    if hardware.compiler():
+        assert "1.0e+09 multiply-adds: under 3e+13" in short.reason
+        assert long.value == "compiled"
+        assert "1.0e+18 multiply-adds: over 3e+13" in long.reason
+    else:
+        assert long.value == "eager"
+        assert long.reason == short.reason
+
+
+def test_without_a_compiler_nothing_is_compiled_and_the_reason_says_what_is_missing(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
+    assert hardware.compiler() is None
+    chosen = hardware.compilation(CPU, 1e18)
+    assert (chosen.value, chosen.reason) == (
+        "eager",
+        "compiling needs a C++ compiler (g++ or clang++)",
+    )
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert hardware.compiler() is None
+
+
+def test_the_compiler_that_the_environment_names_is_used(monkeypatch, tmp_path):
+    named = tmp_path / "my-c++"
+    named.write_text("#!/bin/sh\n")
+    named.chmod(0o755)
+    monkeypatch.setenv("CXX", str(named))
+    assert hardware.compiler() == str(named)
+
+
+def test_keeping_memory_can_be_asked_for_twice_and_says_the_same():
+    could = hardware.keep_memory()
+    assert hardware.keep_memory() is could
+    assert could == (sys.platform == "linux" and platform.libc_ver()[0] == "glibc")
+
+
+def test_a_description_names_the_processor_its_cores_and_the_device():
+    found = hardware.describe(CPU)
+    assert found["device"] == "cpu"
+    assert found["processor"] == hardware.processor_name() != ""
+    assert found["cores"] >= 1
+    assert found["threads"] == torch.get_num_threads()
+    assert found["bfloat16"] == (hardware.bfloat16_units() or "none")
+    assert "gpu" not in found
