@@ -1,5 +1,7 @@
 """What holds for every block and every network, not only for those the paper names."""
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,9 +104,8 @@ def test_a_block_never_changes_its_input_and_never_puts_out_a_negative_value(mad
 @few
 @given(n=st.integers(1, 5))
 def test_plain_and_residual_cifar_networks_cost_the_same_at_any_depth(n):
-    with torch.device("meta"):
-        plain = cost.measure(network.ResNet(zoo.named(f"cifar-plain{6 * n + 2}")))
-        residual = cost.measure(network.ResNet(zoo.named(f"cifar-resnet{6 * n + 2}")))
+    plain = cost.measure(zoo.named(f"cifar-plain{6 * n + 2}"))
+    residual = cost.measure(zoo.named(f"cifar-resnet{6 * n + 2}"))
     assert (plain.depth, plain.parameters, plain.multiply_adds) == (
         residual.depth,
         residual.parameters,
@@ -118,15 +119,13 @@ def test_plain_and_residual_cifar_networks_cost_the_same_at_any_depth(n):
 @settings(deadline=None, max_examples=8)
 @given(specs())
 def test_plain_and_option_a_have_equal_cost_whatever_the_network(described):
-    with torch.device("meta"):
-        plain, option_a = (
-            cost.measure(network.ResNet(_with_shortcut(described, option)), 20)
-            for option in ("none", "A")
-        )
+    plain, option_a = (
+        cost.measure(replace(described, shortcut=option), 20) for option in ("none", "A")
+    )
     assert (plain.parameters, plain.multiply_adds) == (option_a.parameters, option_a.multiply_adds)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(specs(), st.integers(1, 70), st.integers(1, 70))
 def test_every_stride_divides_the_size_and_rounds_up(described, height, width):
     with torch.device("meta"):
@@ -143,12 +142,12 @@ def test_every_stride_divides_the_size_and_rounds_up(described, height, width):
     assert net(x).shape == (2, described.classes)
 
 
-@few
+@settings(deadline=None, max_examples=8)
 @given(specs(), st.integers(0, 2**32))
 def test_the_logits_are_the_head_of_the_last_features_mean_over_space(described, seed):
     net = network.ResNet(described).eval()
     network.he_init(net, torch.Generator().manual_seed(seed))
-    x = torch.randn(2, 3, 11, 14, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(1, 3, 7, 10, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
         maps = net.features(x)
         logits = net(x)
@@ -165,14 +164,3 @@ def test_depth_is_the_number_of_convolutions_in_stem_and_bodies_and_the_head(des
     places = [net.stem, *bodies]
     convs = sum(isinstance(m, nn.Conv2d) for place in places for m in place.modules())
     assert described.depth == convs + 1
-
-
-def _with_shortcut(described, option):
-    return spec.ResNetSpec(
-        stem=described.stem,
-        block=described.block,
-        stages=described.stages,
-        shortcut=option,
-        classes=described.classes,
-        stride_on=described.stride_on,
-    )

@@ -38,7 +38,7 @@ def test_the_stem_is_one_3x3_convolution_of_64_channels_with_no_pool(depth):
 
 
 def test_the_stages_put_out_32_16_8_and_4_pixels():
-    found = cost.measure(small(18))
+    found = cost.measure(zoo.named("resnet18-small"))
     assert found.image_px == 32
     assert [stage.output_size for stage in found.stages] == [
         (64, 32, 32),

@@ -39,7 +39,7 @@ def resnet(name):
 
 @functools.cache
 def measured(name):
-    return cost.measure(resnet(name), 224)
+    return cost.measure(zoo.named(name), 224)
 
 
 def count_weighted_layers(net):

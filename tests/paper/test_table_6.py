@@ -31,7 +31,7 @@ def test_parameters_are_those_of_the_table_at_its_precision(depth):
 
 def test_resnet_20_has_exactly_269722_parameters():
     assert count_parameters(built("cifar-resnet20")) == 269_722
-    assert cost.measure(built("cifar-resnet20")).parameters == 269_722
+    assert cost.measure(zoo.named("cifar-resnet20")).parameters == 269_722
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -50,7 +50,7 @@ def test_a_network_has_6n_plus_2_weighted_layers_in_three_stages_of_2n(depth):
 
 @pytest.mark.parametrize("name", ["cifar-resnet20", "cifar-plain20", "cifar-resnet56"])
 def test_the_stages_work_on_32_16_and_8_pixels_with_16_32_and_64_filters(name):
-    found = cost.measure(built(name))
+    found = cost.measure(zoo.named(name))
     assert found.image_px == 32
     assert [stage.output_size for stage in found.stages] == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
     kernels = {layer.kernel for layer in found.layers if layer.kind == "convolution"}

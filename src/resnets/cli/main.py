@@ -120,7 +120,7 @@ def predict(
     """Name what is in images."""
     from resnets.inference import predictor
 
-    output.predictions(list(predictor.load(checkpoint, device).predict(images, top)), json)
+    output.predictions(predictor.load(checkpoint, device).predict(images, top), json)
 
 
 @app.command()

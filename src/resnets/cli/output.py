@@ -1,6 +1,7 @@
 """What commands print on standard output: tables for people, or one JSON value."""
 
 import json as codec
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,15 @@ def as_json(value: Any) -> None:
 
 
 def finished(run: "Run", json: bool) -> None:
-    """Print where a run is, its error, and what to type next."""
+    """Print one line: where a run is, its error, and what to type next."""
     if json:
         return as_json(run.to_dict())
-    print(f"run      {run.folder}")
     wrong = round(run.top1_error_percent * run.images / 100)
+    folder = shlex.quote(str(run.folder))
     print(
-        f"{run.split:<8} {run.top1_error_percent:.2f} % top-1 error "
-        f"({wrong:,} of {run.images:,} images)"
+        f"{run.folder}: {run.top1_error_percent:.2f} % {run.split} error ({wrong:,} of "
+        f"{run.images:,} images), curves in curves.png; next: resnets predict {folder} IMAGE"
     )
-    print(f"next     resnets predict {run.folder} IMAGE")
     return None
 
 

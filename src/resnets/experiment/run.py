@@ -405,6 +405,7 @@ def _announce(folder: Path, manifest: Mapping[str, Any], recipe: Recipe, done: i
             for what in ("precision", "compilation")
         ),
     ]
+    lines.append(f"checkpoints  the {STATES_KEPT} newest while it runs, then {FINISHED} alone")
     now = hardware.describe(hardware.device(runtime["device"]))
     if done and now != manifest["hardware"]:
         lines.append("note         another machine than it began on: the last bits may differ")

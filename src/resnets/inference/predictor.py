@@ -1,6 +1,6 @@
 """From a checkpoint to predictions on image files; no training code, no web code."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,8 @@ class Classifier:
             scores: Tensor = self.network(ready).softmax(dim=1)
         return scores
 
-    def predict(self, files: Iterable[str | Path], top: int = 1) -> Iterator[list[Prediction]]:
-        """Yield the `top` most probable classes of each file, most probable first.
+    def predict(self, files: Iterable[str | Path], top: int = 1) -> list[list[Prediction]]:
+        """Return the `top` most probable classes of each file, most probable first.
 
         Args:
             files: Image files of any size; resized and cropped to what the network was trained on.
@@ -69,16 +69,16 @@ class Classifier:
         """
         if top < 1:
             raise ResNetsError(f"--top: must be at least 1, got {top}")
-        for file in files:
-            pixels = images.centre(images.read_rgb(Path(file)), self.side_px)
-            scores = self.probabilities(torch.from_numpy(pixels)[None])[0]
-            best = scores.topk(min(top, len(self.classes)))
-            yield [
-                Prediction(str(file), self.classes[index], index, probability)
-                for probability, index in zip(
-                    best.values.tolist(), best.indices.tolist(), strict=True
-                )
-            ]
+        return [self._rank(file, top) for file in files]
+
+    def _rank(self, file: str | Path, top: int) -> list[Prediction]:
+        pixels = images.centre(images.read_rgb(Path(file)), self.side_px)
+        scores = self.probabilities(torch.from_numpy(pixels)[None])[0]
+        best = scores.topk(min(top, len(self.classes)))
+        return [
+            Prediction(str(file), self.classes[index], index, probability)
+            for probability, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
 
 
 def load(where: str | Path, device: str | None = None) -> Classifier:

@@ -56,6 +56,6 @@ RECIPES: Final[dict[str, Recipe]] = {
         expected=None,
         optim=SgdSpec(learning_rate=0.2, nesterov=True, weight_decay=5e-4),
         schedule=Linear(warmup_steps=1_000),
-        total_steps=12_500,
+        total_steps=18_000,
     ),
 }

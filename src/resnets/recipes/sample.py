@@ -15,10 +15,10 @@ _resnet20: Final = Recipe(
     source="this project, docs/lab-log.md",
     model=zoo.cifar(20),
     data=DataSpec(name="cifar10-sample"),
-    optim=SgdSpec(learning_rate=0.1, nesterov=True, weight_decay=5e-4),
-    schedule=Linear(warmup_steps=150),
-    batch_images=64,
-    total_steps=2_500,
+    optim=SgdSpec(learning_rate=0.2, nesterov=True, weight_decay=1e-3),
+    schedule=Linear(warmup_steps=80),
+    batch_images=128,
+    total_steps=1_600,
 )
 
 RECIPES: Final[dict[str, Recipe]] = {

@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 
 from resnets.core import errors
@@ -27,20 +29,20 @@ def test_where_nothing_is_near_nothing_is_suggested(name):
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"),
-    [
-        (errors.RecipeError, 2),
-        (errors.ModelError, 2),
-        (errors.DataError, 2),
-        (errors.ImageError, 2),
-        (errors.CheckpointError, 2),
-        (errors.RunError, 2),
-        (errors.StorageError, 2),
-        (errors.FetchError, 1),
-        (errors.DivergedError, 1),
-    ],
+STATUS = (
+    (errors.RecipeError, 2),
+    (errors.ModelError, 2),
+    (errors.DataError, 2),
+    (errors.ImageError, 2),
+    (errors.CheckpointError, 2),
+    (errors.RunError, 2),
+    (errors.StorageError, 2),
+    (errors.FetchError, 1),
+    (errors.DivergedError, 1),
 )
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUS)
 def test_a_wrong_request_exits_with_2_and_failed_work_with_1(kind, status):
     with pytest.raises(errors.ResNetsError) as caught:
         raise kind("field: what is accepted, got what")
@@ -48,10 +50,18 @@ def test_a_wrong_request_exits_with_2_and_failed_work_with_1(kind, status):
     assert str(caught.value) == "field: what is accepted, got what"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_exits_as_the_shell_does(number):
+    err = errors.InterruptedRunError("saved", int(number))
+    assert (str(err), err.exit_status) == ("saved", 128 + number)
+    assert isinstance(err, errors.ResNetsError)
+    assert errors.ResNetsError.exit_status == 2
+
+
 def test_every_error_of_the_package_has_its_exit_status_tested_above():
-    kinds = {value for value in vars(errors).values() if isinstance(value, type)}
-    assert len(kinds) == 1 + 9
-    assert all(issubclass(kind, errors.ResNetsError) for kind in kinds)
+    names = {name for name in vars(errors) if name.endswith("Error")}
+    tested = {kind.__name__ for kind, _ in STATUS} | {"ResNetsError", "InterruptedRunError"}
+    assert names == tested
 
 
 def test_an_image_error_is_a_data_error():

@@ -1,0 +1,94 @@
+"""Die before each change that a run makes to its folder, and continue: a line of JSON for each.
+
+    python crashes.py FOLDER WORD...        the words of `resnets train`, without --out
+
+Every crash happens in a fork of this process, which has imported everything and computed nothing.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from resnets.cli.main import main
+from resnets.core import artifacts
+from resnets.experiment import asking, run  # noqa: F401 - imported once for all forks
+
+run._SAVE_AFTER_S = 0.0  # after every update
+run._SAVE_SHARE = 1e9
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def die_before(folder, number, told):
+    """Kill this process when it is about to change something in `folder` for that time."""
+    left = number
+
+    def hook(event, given):
+        nonlocal left
+        writes = event == "open" and isinstance(given[2], int) and given[2] & WRITES
+        if not writes and event not in CHANGES:
+            return
+        at = Path(os.fsdecode(given[0])) if isinstance(given[0], str | bytes | Path) else None
+        if at is None or not at.is_relative_to(folder):
+            return
+        if event in ("os.remove", "os.rmdir") and not at.exists():
+            return
+        if left == 0:
+            os.write(told, f"{event} {at.relative_to(folder)}".encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+    sys.addaudithook(hook)
+
+
+def fork(words, prepare):
+    """Run the command in a fork; return its status and what it told before it died."""
+    listen, told = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(listen)
+        prepare(told)
+        sys.argv = ["resnets", *words]
+        os.dup2(2, 1)
+        main()
+    os.close(told)
+    with open(listen, "rb") as pipe:
+        heard = pipe.read().decode()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), heard
+
+
+def crash(folder, words, number):
+    """Return the story of a run that dies before its change of that number."""
+    begin = [*words, "--out", str(folder)]
+    status, event = fork(begin, lambda told: die_before(folder, number, told))
+    story = {"number": number, "before": event, "status": status}
+    if status == -signal.SIGKILL and not (folder / run.FINISHED).exists():
+        began = (folder / run.MANIFEST).exists()
+        again = ["train", "--resume", str(folder)] if began else begin
+        story["status_again"], _ = fork(again, lambda told: None)
+    return story
+
+
+def weights(folder):
+    tensors, _ = artifacts.load_tensors(folder / run.FINISHED)
+    return artifacts.sha256_of({k: v for k, v in tensors.items() if k.startswith("model.")})
+
+
+def tell(folder, words):
+    """Print the story of each change until a run ends alive."""
+    number, alive = 0, False
+    while not alive:
+        at = folder / f"{number:03d}"
+        story = crash(at, words, number)
+        alive = story["status"] == 0
+        if (at / run.FINISHED).exists():
+            story["weights_sha256"] = weights(at)
+            story["left"] = sorted(str(path.relative_to(at)) for path in at.rglob("*"))
+        sys.stdout.write(json.dumps(story) + "\n")
+        number += 1
+
+
+if __name__ == "__main__":
+    tell(Path(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,239 @@
+"""A run that is killed, stopped or damaged, and continued, ends in the same bits."""
+
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills with POSIX signals")
+
+HERE = Path(__file__).parent
+KILLS = 10
+PRECISIONS = ("float32", "bfloat16")
+UPDATES = 400  # some 4 seconds
+SEED = int(os.environ.get("KILL_SEED") or time.time_ns() % 10**9)
+
+
+@dataclass
+class Process:
+    """A running command. `announced` is when it said that training begins."""
+
+    popen: subprocess.Popen
+    began: float = field(default_factory=time.monotonic)
+    said: str = ""
+    announced: float | None = None
+
+    def wait_for_training(self):
+        for line in self.popen.stderr:
+            self.said += line
+            if line.startswith("run "):
+                self.announced = time.monotonic()
+                return
+        raise AssertionError(f"ended before it trained: {self.said}")
+
+    def leave(self, number):
+        """Send a signal and wait for the end."""
+        self.popen.send_signal(number)
+        return self.end()
+
+    def end(self):
+        _, rest = self.popen.communicate(timeout=300)
+        self.said += rest
+        return self.popen.returncode
+
+
+@pytest.fixture(scope="module")
+def launch(command):
+    resnets, environment, _ = command
+
+    def launch(*words, save_after_s=None):
+        called = resnets
+        if save_after_s is not None:
+            called = (sys.executable, HERE / "impatient.py")
+        return Process(
+            subprocess.Popen(
+                [*called, *map(str, words)],
+                env={**environment, "SAVE_AFTER_S": str(save_after_s)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+
+    return launch
+
+
+@dataclass
+class Story:
+    """What happened to a run that was killed again and again."""
+
+    undisturbed: Path
+    killed: Path
+    kills: int = 0
+    kills_in_training: int = 0
+    continued_after: list[int] = field(default_factory=list)
+
+
+def tell(launch, tiny, folder, precision):
+    """Train once undisturbed and once with ten kills."""
+    chance = random.Random(f"{SEED} {precision}")
+    words = tiny(UPDATES, precision=precision)
+    story = Story(folder / "undisturbed", folder / "killed")
+    whole = launch(*words, "--out", story.undisturbed)
+    whole.wait_for_training()
+    assert whole.end() == 0, whole.said
+    starting_s = whole.announced - whole.began
+    training_s = time.monotonic() - whole.announced
+
+    words += ["--out", story.killed]
+    while_starting = chance.sample(range(1, KILLS), 3)
+    for number in range(KILLS + 1):
+        process = launch(*words, save_after_s=0.05)
+        words = ["train", "--resume", story.killed]
+        if number == KILLS:
+            assert process.end() == 0, process.said
+        elif number in while_starting:
+            time.sleep(chance.uniform(0, starting_s))
+        else:
+            process.wait_for_training()
+            # Seven of these are a third of the training on average: it does not end too soon.
+            time.sleep(chance.uniform(0, training_s / 10))
+            story.kills_in_training += process.popen.poll() is None
+        if number < KILLS:
+            story.kills += process.leave(signal.SIGKILL) == -signal.SIGKILL
+        story.continued_after += map(int, re.findall(r"continued after update (\d+)", process.said))
+    return story
+
+
+@pytest.fixture(scope="module")
+def stories(launch, command, tmp_path_factory):
+    """Both precisions at once: each uses one thread."""
+    _, _, tiny = command
+    with ThreadPoolExecutor(len(PRECISIONS)) as pool:
+        return {
+            precision: pool.submit(
+                tell, launch, tiny, tmp_path_factory.mktemp(precision), precision
+            )
+            for precision in PRECISIONS
+        }
+
+
+def journal(folder):
+    """Return a run's journal without its times."""
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+
+def weights(ask, folder):
+    return json.loads(ask("inspect", folder, "--json").out)["weights_sha256"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_run_killed_ten_times_ends_in_the_same_bits(precision, stories, ask):
+    story = stories[precision].result()
+    sys.stdout.write(f"KILL_SEED={SEED} makes the same kills again: {story}\n")
+    assert weights(ask, story.killed) == weights(ask, story.undisturbed)
+    assert journal(story.killed) == journal(story.undisturbed)
+    # The kills did fall into the training, and what was trained before a kill was not lost.
+    assert story.kills == KILLS
+    assert story.kills_in_training >= 5
+    assert story.continued_after == sorted(story.continued_after)
+    assert len(set(story.continued_after)) >= 3
+
+
+@dataclass
+class Stopped:
+    folder: Path
+    answers: list[tuple[int, str]]
+    continued_after: list[int]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command, ask, tmp_path_factory):
+    _, _, tiny = command
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert ask(*tiny(200), "--out", folder).status == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped_twice(launch, command, tmp_path_factory):
+    """A run that SIGTERM stopped, that was continued as it said, and that Ctrl-C stopped."""
+    _, _, tiny = command
+    found = Stopped(tmp_path_factory.mktemp("runs") / "it's stopped", [], [])
+    words = [*tiny(200), "--out", found.folder]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = launch(*words)
+        process.wait_for_training()
+        time.sleep(0.3)
+        found.answers.append((process.leave(number), process.said))
+        found.continued_after += map(int, re.findall(r"continued after update (\d+)", process.said))
+        told = re.search(r"`resnets (.*)`", process.said)
+        words = shlex.split(told[1]) if told else ["train", "--resume", found.folder]
+    return found
+
+
+def test_sigterm_and_ctrl_c_save_the_run_and_say_how_to_continue_it(stopped_twice):
+    statuses = [status for status, _ in stopped_twice.answers]
+    assert statuses == [143, 130]
+    at = shlex.quote(str(stopped_twice.folder))
+    stops = []
+    for _, said in stopped_twice.answers:
+        last = said.splitlines()[-1]
+        told = re.fullmatch(
+            r"resnets: stopped after update (\d+) of 200 and saved; `resnets train --resume (.+)` "
+            r"continues it",
+            last,
+        )
+        assert told, said
+        assert told[2] == at
+        assert "Traceback" not in said
+        stops.append(int(told[1]))
+    assert stopped_twice.continued_after == stops[:1]
+    assert stops[0] < stops[1]
+    names = sorted(path.name for path in (stopped_twice.folder / "checkpoints").iterdir())
+    assert names == [f"update-{number:09d}.safetensors" for number in stops]
+
+
+def cut_short(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("damaged", [0, 1, 2], ids=["none", "the newest", "both"])
+def test_a_stopped_run_ends_in_the_same_bits_even_with_damaged_checkpoints(
+    damaged, stopped_twice, undisturbed, ask, tmp_path
+):
+    folder = shutil.copytree(stopped_twice.folder, tmp_path / "run")
+    states = sorted((folder / "checkpoints").iterdir(), reverse=True)
+    assert len(states) == 2
+    for path in states[:damaged]:
+        cut_short(path)
+    good = [int(path.stem.removeprefix("update-")) for path in states[damaged:]]
+    answer = ask("train", "--resume", folder)
+    assert answer.status == 0, answer.err
+    continued = re.findall(r"continued after update (\d+)", answer.err)
+    assert continued == [str(number) for number in good[:1]]
+    assert weights(ask, folder) == weights(ask, undisturbed)
+    assert journal(folder) == journal(undisturbed)
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["curves.png", "journal.jsonl", "manifest.json", "model.safetensors"]
+
+
+def test_a_journal_with_a_torn_last_line_is_mended(stopped_twice, undisturbed, ask, tmp_path):
+    folder = shutil.copytree(stopped_twice.folder, tmp_path / "run")
+    with (folder / "journal.jsonl").open("a") as file:
+        file.write('{"update": 1')
+    assert ask("train", "--resume", folder).status == 0
+    assert journal(folder) == journal(undisturbed)
