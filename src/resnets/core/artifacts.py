@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,28 +30,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StorageError: It could not be written; what stood at `path` before still does.
     """
-    with replacing(path) as file:
-        file.write(content)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Put a JSON text for people to read at `path`, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that takes the place of `path` when the block ends without an exception.
-
-    Raises:
-        StorageError: It could not be written; the message says how much room there is.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")  # one writer a folder; a kill leaves one
     try:
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                yield file
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -59,6 +43,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Put a JSON text for people to read at `path`, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 @contextlib.contextmanager
@@ -85,8 +74,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
     Raises:
         StorageError: It could not be written; what stood at `path` before still does.
     """
-    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    text = json.dumps({"format": FORMAT, **about}, sort_keys=True)
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    text = json.dumps({**about, "format": FORMAT}, sort_keys=True)
     header = {"about": text, "sha256": _digest(plain, text)}
     write_bytes(path, encode_safetensors(plain, metadata=header))
 
@@ -100,25 +89,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+            # Copies: the file is mapped, and must not change a network after it was checked.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as err:
         raise CheckpointError(f"{path}: there is no such file") from err
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, OverflowError) as err:
         raise CheckpointError(
             f"{path}: not a checkpoint of resnets, or cut short ({_one_line(err)})"
         ) from err
-    if "about" not in header:
-        raise CheckpointError(
-            f"{path}: a safetensors file that resnets did not write; it has no description inside"
-        )
+    about = _about(path, header)
     if header.get("sha256") != _digest(tensors, header["about"]):
         raise CheckpointError(f"{path}: damaged: its content does not match its checksum")
-    about = json.loads(header["about"])
-    if about["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path}: written by a newer resnets (format {about['format']}, this one reads up to "
-            f"{FORMAT}); upgrade resnets"
-        )
     return tensors, about
 
 
@@ -161,17 +142,21 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read a journal; a last line that a kill cut short, and only that, is left out.
 
     Raises:
-        CheckpointError: Another line is not a JSON object.
+        CheckpointError: Another line is not a JSON object, or the file cannot be read.
     """
     if not path.exists():
         return []
-    lines = path.read_bytes().splitlines()
+    try:
+        content = path.read_bytes()
+    except OSError as err:
+        raise CheckpointError(f"{path}: cannot be read ({_one_line(err)})") from err
+    lines = content.splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as err:
-            if number == len(lines):
+            if number == len(lines) and not content.endswith(b"\n"):
                 break
             raise CheckpointError(f"{path}: line {number} is not JSON") from err
         if not isinstance(record, dict):
@@ -183,6 +168,27 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Replace a journal, whole or not at all."""
     write_bytes(path, "".join(json.dumps(record) + "\n" for record in records).encode())
+
+
+def _about(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    """Return the description in a header, if it is one this version understands."""
+    try:
+        about = json.loads(header["about"])
+        written = about["format"]
+        newer = type(written) is int and written > FORMAT
+        known = written == FORMAT
+    except (KeyError, TypeError, ValueError, RecursionError) as err:
+        raise CheckpointError(
+            f"{path}: a safetensors file that resnets did not write; it has no description inside"
+        ) from err
+    if newer:
+        raise CheckpointError(
+            f"{path}: written by a newer resnets (format {written}, this one reads up to "
+            f"{FORMAT}); upgrade resnets"
+        )
+    if not known:
+        raise CheckpointError(f"{path}: damaged: it names no format")
+    return dict(about)
 
 
 def _digest(tensors: Mapping[str, Tensor], about: str) -> str:

@@ -68,7 +68,7 @@ class _LineBar:
             return
         self.printed = now
         rate = (self.done - self.first) / (now - self.started)
-        left = duration((self.total - self.done) / rate) if rate else "unknown"
+        left = duration(max(0, self.total - self.done) / rate) if rate else "unknown time"
         beside = f"; {note}" if note else ""
         self.say(
             f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, "
@@ -89,12 +89,12 @@ class _TerminalBar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.percentage:3.0f} %"),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.percentage:3.0f} %", markup=False),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=Console(stderr=True),
         )
         self.unit = unit

@@ -46,5 +46,5 @@ def integers(seed: int, *purpose: int | str, index_n: np.ndarray, below: int) ->
 
 
 def _key(seed: int, *purpose: int | str) -> int:
-    name = "/".join(map(str, (seed, *purpose))).encode()
+    name = repr((seed, *purpose)).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=7).digest())

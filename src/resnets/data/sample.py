@@ -20,7 +20,7 @@ from resnets.data import cifar
 from resnets.data.sets import DataSet, ImageSet
 
 FILE = "cifar10-sample.zip"
-CONTENT_SHA256 = "2588ebb79371ca6d97b519a893e87a439042482a6fb067fa688e3865abc0533e"
+CONTENT_SHA256 = "a0bb00831bd33ef05bc456fb6d0af63d4df184b58238ed79b74f9ed4082db57d"
 IMAGES_A_CLASS = {"train": 500, "test": 100}
 _ROW = 10  # images in one row of a sheet
 

@@ -79,7 +79,7 @@ def inspect(what: str | Path | ResNet, image_px: int | None = None) -> Inspectio
         image_px: Side of the image in pixels; by default the paper's.
 
     Raises:
-        ModelError: There is no such network, or the image is too small for it.
+        ModelError: There is no such network, or the image has no pixels.
         CheckpointError: The checkpoint is damaged or foreign.
     """
     if isinstance(what, ResNet):

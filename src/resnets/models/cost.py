@@ -65,7 +65,7 @@ def measure(spec: ResNetSpec, image_px: int | None = None) -> Cost:
         image_px: Side of the image in pixels; by default what the paper gives such a network.
 
     Raises:
-        ModelError: The image is too small for the network.
+        ModelError: The image has no pixels.
     """
     side = spec.image_px if image_px is None else image_px
     if side < 1:
@@ -86,34 +86,32 @@ def measure(spec: ResNetSpec, image_px: int | None = None) -> Cost:
 
 def _record(network: ResNet, image: Tensor) -> tuple[list[Layer], list[Stage]]:
     layers: list[Layer] = []
+    sizes: dict[str, tuple[int, ...]] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            layers.append(_layer(name, module, inputs[0], output))
+            if isinstance(module, nn.Sequential):
+                sizes[name] = tuple(output.shape[1:])
+            else:
+                layers.append(_layer(name, module, inputs[0], output))
 
         return record
 
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d | nn.Linear):
             module.register_forward_hook(watch(name))
-    try:
-        network(image)
-        maps = network.features(image)
-    except RuntimeError as err:
-        side = image.shape[-1]
-        raise ModelError(f"image_px: {side} is too small for this network") from err
-    layers = layers[: layers.index(next(x for x in layers if x.name == "head")) + 1]
+    for name, module in network.stages.items():
+        module.register_forward_hook(watch(name))
+    network(image)
     stages = []
-    for name, output in maps.items():
+    for name, spec in zip(network.stages, network.spec.stages, strict=True):
         inside = [layer for layer in layers if layer.name.startswith(f"stages.{name}.")]
-        stage = network.stages[name]
-        assert isinstance(stage, nn.Sequential)
         stages.append(
             Stage(
                 name=name,
-                blocks=len(stage),
-                output_size=tuple(output.shape[1:]),
-                parameters=_parameters(stage),
+                blocks=spec.blocks,
+                output_size=sizes[name],
+                parameters=_parameters(network.stages[name]),
                 multiply_adds=sum(layer.multiply_adds for layer in inside),
             )
         )

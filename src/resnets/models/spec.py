@@ -54,9 +54,10 @@ class ResNetSpec:
             raise ModelError("model.stages: needs at least one stage")
         if self.classes < 1:
             raise ModelError(f"model.classes: must be positive, got {self.classes}")
-        widths = [stage.width for stage in self.stages]
-        if self.shortcut in ("A", "highway") and widths != sorted(widths):
-            raise ModelError(f"model.stages: option A only adds channels, got widths {widths}")
+        grown = 1 if self.block == "basic" else 4
+        channels = [self.stem.width, *(grown * stage.width for stage in self.stages)]
+        if self.shortcut in ("A", "highway") and channels != sorted(channels):
+            raise ModelError(f"model.stages: option A only adds channels, got {channels}")
 
     @property
     def image_px(self) -> int:

@@ -83,7 +83,7 @@ def named(name: str) -> ResNetSpec:
     """
     if name in _ZOO:
         return _ZOO[name]
-    match = re.fullmatch(r"cifar-(resnet|plain|highway)(\d{1,5})(?:-([bc]))?", name)
+    match = re.fullmatch(r"cifar-(resnet|plain|highway)(0|[1-9][0-9]{0,4})(?:-([bc]))?", name)
     if match is None or (match[3] and match[1] != "resnet"):
         raise ModelError(errors.unknown("model", name, NAMES, "resnets list models"))
     return cifar(int(match[2]), shortcut=_option(match[1], match[3] or "a"))

@@ -76,7 +76,7 @@ def test_where_nothing_was_done_the_time_left_is_unknown(capsys, monkeypatch):
     with progress.reporting("fetching", total=10, unit="bytes") as bar:
         time.sleep(0.02)
         bar.advance(0)
-    assert capsys.readouterr().err == "fetching: 0 of 10 bytes, 0 a second, unknown left\n"
+    assert capsys.readouterr().err == "fetching: 0 of 10 bytes, 0 a second, unknown time left\n"
 
 
 def test_a_line_of_its_own_goes_to_stderr_as_it_is(capsys):
@@ -121,7 +121,6 @@ def test_on_a_terminal_there_is_a_bar_with_the_share_the_rate_and_a_note(monkeyp
     assert "a line of its own [not markup]" in shown[0]
 
 
-@pytest.mark.xfail(reason="rich takes notes and descriptions for markup")
 def test_on_a_terminal_brackets_in_a_note_are_shown_as_they_are(monkeypatch):
     with (
         terminal(monkeypatch) as shown,
