@@ -1,9 +1,8 @@
 """The command `resnets`: one function a subcommand, imports inside it so that help is instant."""
 
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -12,12 +11,14 @@ from resnets.core.errors import ResNetsError
 
 app = typer.Typer(
     help="Deep residual learning (He et al. 2015) as real software.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="List, fetch and check data sets.", no_args_is_help=True)
+# The base of every usage error; typer gives it no public name of its own.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+data_app = typer.Typer(help="List, fetch and check data sets.")
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
@@ -202,20 +203,24 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv
     words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        app(words, prog_name="resnets")
+        app(words or ["--help"], prog_name="resnets", standalone_mode=False)
+    except _UsageError as err:
+        _leave(_usage(err), 2)
     except ResNetsError as err:
         if debug:
             raise
         _leave(str(err), err.exit_status)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         if debug:
             raise
         _leave("stopped", 130)
-    except BrokenPipeError:
-        # The reader of our output has gone; the interpreter must not complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     sys.exit(0)
+
+
+def _usage(err: typer.BadParameter) -> str:
+    """Return what is wrong with the words of the command line, and where to look."""
+    command = err.ctx.command_path if err.ctx is not None else "resnets"
+    return f"{err.format_message().rstrip('.')}; `{command} --help` shows what is accepted"
 
 
 def _leave(message: str, status: int) -> NoReturn:

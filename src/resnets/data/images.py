@@ -22,7 +22,7 @@ def read_rgb(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return ImageOps.exif_transpose(image).convert("RGB")
+                return _as_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as err:
         raise ImageError(f"{path}: not an image of a format that can be read") from err
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as err:
@@ -33,13 +33,23 @@ def read_rgb(path: Path) -> Image.Image:
 
 
 def centre(image: Image.Image, side_px: int) -> np.ndarray:
-    """Resize the shorter side to `side_px` and cut out the centre: uint8 (side, side, 3).
+    """Cut out the central square and resize it: uint8, shape (side_px, side_px, 3).
 
     An image of exactly that size is returned as it is. Bicubic with antialiasing.
     """
-    scale = side_px / min(image.size)
-    size = (max(side_px, round(image.width * scale)), max(side_px, round(image.height * scale)))
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - side_px) // 2, (size[1] - side_px) // 2
-    return np.array(image.crop((left, top, left + side_px, top + side_px)))
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    if side != side_px:
+        square = square.resize((side_px, side_px), Image.Resampling.BICUBIC)
+    return np.array(square)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode; Pillow alone would cut 16 bits off at 255 instead of scaling them."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).clip(0, 65_535) // 257
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -70,11 +70,11 @@ class DataSet:
 
 
 def content_hash(*splits: ImageSet) -> str:
-    """Return the SHA-256 over each split's image bytes, then its labels as bytes."""
+    """Return the SHA-256 over each split's image bytes, then its labels as int64."""
     made = hashlib.sha256()
     for split in splits:
         made.update(split.images_nhwc.contiguous().numpy().data)
-        made.update(split.labels_n.to(torch.uint8).numpy().data)
+        made.update(split.labels_n.contiguous().numpy().data)
     return made.hexdigest()
 
 

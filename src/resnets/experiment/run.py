@@ -359,7 +359,7 @@ def _description(manifest: Mapping[str, Any]) -> dict[str, Any]:
     about["kind"] = "classifier"
     about["preprocessing"] = {
         "color": "RGB",
-        "resize": "shorter side to the side of preprocess.mean, bicubic with antialiasing; centre",
+        "resize": "the central square to the side of preprocess.mean, bicubic with antialiasing",
         "scale": "0 to 1",
         "subtract": "preprocess.mean, per pixel",
     }
