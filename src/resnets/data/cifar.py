@@ -139,8 +139,8 @@ def _read_pickled(path: Path) -> ImageSet:
             batch = _Unpickler(file, encoding="bytes").load()
         data, labels = batch[b"data"], batch[b"labels"]
         pixels = data.as_array() if isinstance(data, _Inert) else None
-    except DataError:
-        raise
+    except _RefusedError as err:
+        raise DataError(f"{path}: {err}") from err
     # Whatever a damaged pickle makes the reader trip over, it is a damaged pickle.
     except Exception as err:
         raise DataError(damaged) from err
@@ -159,6 +159,10 @@ def _batch(path: Path, pixels: np.ndarray, labels: Any) -> ImageSet:
         raise DataError(f"{path}: expected {len(pixels):,} labels from 0 to 9")
     images_nhwc = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return ImageSet(torch.from_numpy(np.ascontiguousarray(images_nhwc)), torch.from_numpy(labels_n))
+
+
+class _RefusedError(Exception):
+    """A pickle asked for something to be imported."""
 
 
 class _Inert:
@@ -185,6 +189,6 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type[_Inert]:
         if module.startswith("numpy") and name in ("_reconstruct", "ndarray", "dtype"):
             return _Inert
-        raise DataError(
+        raise _RefusedError(
             f"a pickle that asks for {module}.{name}: not a batch of CIFAR-10; nothing was run"
         )

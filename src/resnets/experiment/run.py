@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.core import artifacts, hardware, progress
-from resnets.core.errors import DivergedError, InterruptedRunError, RunError
+from resnets.core.errors import DivergedError, InterruptedRunError, ResNetsError, RunError
 from resnets.data import opening
 from resnets.data.sets import DataSet
 from resnets.experiment import build, provenance, report
@@ -171,7 +171,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         sound = all(isinstance(t, str) for t in texts)
         sound = sound and isinstance(manifest["seed"], int) and int(runtime["threads"]) > 0
         sound = sound and {"name", "where", "digest"} <= set(manifest["data"])
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
+    except (KeyError, TypeError, ValueError, AttributeError, ResNetsError) as err:
         raise RunError(f"{folder / MANIFEST}: damaged ({type(err).__name__}: {err})") from err
     if newer:
         raise RunError(f"{folder / MANIFEST}: written by a newer resnets; upgrade resnets")
@@ -201,7 +201,12 @@ class _Saver:
         tensors |= _optimizer_tensors(parts.optimizer)
         states = self.folder / STATES
         path = states / f"update-{number:09d}.safetensors"
-        about = {**self.description, "update": number, "since_log": since_log}
+        about = {
+            **self.description,
+            "update": number,
+            "since_log": since_log,
+            "scaler": parts.precision.scaler.state_dict(),
+        }
         artifacts.save_tensors(path, tensors, about)
         for old in sorted(states.glob("update-*.safetensors"))[:-STATES_KEPT]:
             old.unlink()
@@ -335,6 +340,8 @@ def _restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, lis
         alike = torch.empty_like(parameter) if tensor.shape == parameter.shape else tensor
         saved["state"].setdefault(int(index), {})[key] = alike.copy_(tensor)
     parts.optimizer.load_state_dict(saved)
+    if parts.precision.scaler.is_enabled():
+        parts.precision.scaler.load_state_dict(state.about["scaler"])
     return int(state.about["update"]), state.about["since_log"]
 
 

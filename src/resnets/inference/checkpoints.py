@@ -106,7 +106,15 @@ def read(path: Path) -> Checkpoint:
     try:
         recipe = codec.from_tree(about["recipe"])
         mean_hwc = tensors["preprocess.mean"]
-        list(map(str, about["classes"]))
+        classes = about["classes"]
+        if (
+            not isinstance(classes, list)
+            or len(classes) != recipe.model.classes
+            or not all(isinstance(c, str) for c in classes)
+        ):
+            raise CheckpointError(f"not {recipe.model.classes} class names")
+        if mean_hwc.ndim != 3 or mean_hwc.shape[2] != 3:
+            raise CheckpointError("no mean image")
     except (KeyError, TypeError, ResNetsError) as err:
         raise CheckpointError(f"{path}: holds no classifier of resnets ({err})") from err
     return Checkpoint(

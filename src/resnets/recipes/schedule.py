@@ -1,5 +1,6 @@
 """Learning-rate schedules: pure functions of the update, with no state and no optimizer."""
 
+import math
 from bisect import bisect_right
 from dataclasses import replace
 from typing import Literal, Self
@@ -10,7 +11,7 @@ from resnets.core.spec import spec
 
 @spec
 class StepDecay:
-    """Divide the rate at fixed updates, after an optional constant warm-up.
+    """Divide the rate at fixed updates (twice where two are equal), after a constant warm-up.
 
     Source: He et al. 2015, sec. 4.2: divide by 10 at 32k and 48k; for 110 layers start at 0.01.
     """
@@ -22,8 +23,13 @@ class StepDecay:
     warmup_factor: float = 0.1
 
     def __post_init__(self) -> None:
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise RecipeError(f"schedule.milestones: must strictly increase, got {self.milestones}")
+        if list(self.milestones) != sorted(self.milestones) or min(self.milestones, default=0) < 0:
+            raise RecipeError(
+                f"schedule.milestones: must increase from 0 up, got {self.milestones}"
+            )
+        for name, value in (("factor", self.factor), ("warmup_factor", self.warmup_factor)):
+            if not 0 < value < math.inf:
+                raise RecipeError(f"schedule.{name}: must be positive, got {value}")
         _check_warmup(self.warmup_steps)
 
     def scale(self, step: int, total_steps: int) -> float:
