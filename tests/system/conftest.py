@@ -101,13 +101,13 @@ def stopped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "stopped"
 
     def stop(self, parts, number):
-        raise KeyboardInterrupt
+        raise SystemExit(77)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_SAVE_AFTER_S", 0.0)
         patch.setattr(run, "_SAVE_SHARE", 1e9)
         patch.setattr(run._Saver, "finish", stop)
-        assert ask_here(*tiny(3), "--out", folder).status == 130
+        assert ask_here(*tiny(3), "--out", folder).status == 77
     assert [path.name for path in sorted((folder / run.STATES).iterdir())] == [
         "update-000000001.safetensors",
         "update-000000002.safetensors",

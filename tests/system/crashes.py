@@ -1,8 +1,9 @@
 """Die before each change that a run makes to its folder, and continue: a line of JSON for each.
 
-    python crashes.py FOLDER WORD...        the words of `resnets train`, without --out
+    python crashes.py FOLDER FIRST STEP WORD...     the words of `resnets train`, without --out
 
-Every crash happens in a fork of this process, which has imported everything and computed nothing.
+Only every STEP-th change, so that two of these share the work. Every crash happens in a fork of
+this process, which has imported everything and computed nothing.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from resnets.cli.main import main
 from resnets.core import artifacts
 from resnets.experiment import asking, run  # noqa: F401 - imported once for all forks
+from resnets.models import cost, zoo
 
 run._SAVE_AFTER_S = 0.0  # after every update
 run._SAVE_SHARE = 1e9
@@ -33,8 +35,8 @@ def die_before(folder, number, told):
         at = Path(os.fsdecode(given[0])) if isinstance(given[0], str | bytes | Path) else None
         if at is None or not at.is_relative_to(folder):
             return
-        if event in ("os.remove", "os.rmdir") and not at.exists():
-            return
+        if event != "open" and at.exists() is (event == "os.mkdir"):
+            return  # it changes nothing
         if left == 0:
             os.write(told, f"{event} {at.relative_to(folder)}".encode())
             os.kill(os.getpid(), signal.SIGKILL)
@@ -54,7 +56,7 @@ def fork(words, prepare):
         os.dup2(2, 1)
         main()
     os.close(told)
-    with open(listen, "rb") as pipe:
+    with os.fdopen(listen, "rb") as pipe:
         heard = pipe.read().decode()
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), heard
 
@@ -76,9 +78,10 @@ def weights(folder):
     return artifacts.sha256_of({k: v for k, v in tensors.items() if k.startswith("model.")})
 
 
-def tell(folder, words):
+def tell(folder, first, step, words):
     """Print the story of each change until a run ends alive."""
-    number, alive = 0, False
+    cost.measure(zoo.named("cifar-resnet8"))  # imports what torch imports late
+    number, alive = first, False
     while not alive:
         at = folder / f"{number:03d}"
         story = crash(at, words, number)
@@ -87,8 +90,8 @@ def tell(folder, words):
             story["weights_sha256"] = weights(at)
             story["left"] = sorted(str(path.relative_to(at)) for path in at.rglob("*"))
         sys.stdout.write(json.dumps(story) + "\n")
-        number += 1
+        number += step
 
 
 if __name__ == "__main__":
-    tell(Path(sys.argv[1]), sys.argv[2:])
+    tell(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills with POSIX sig
 HERE = Path(__file__).parent
 KILLS = 10
 PRECISIONS = ("float32", "bfloat16")
-UPDATES = 400  # some 4 seconds
+UPDATES = 300  # some 3 seconds
 SEED = int(os.environ.get("KILL_SEED") or time.time_ns() % 10**9)
 
 
@@ -237,3 +237,49 @@ def test_a_journal_with_a_torn_last_line_is_mended(stopped_twice, undisturbed, a
         file.write('{"update": 1')
     assert ask("train", "--resume", folder).status == 0
     assert journal(folder) == journal(undisturbed)
+
+
+@pytest.fixture(scope="module")
+def crashes(command, tmp_path_factory):
+    """The stories of runs that died before each change to their folder, in its order."""
+    _, environment, tiny = command
+    folder = tmp_path_factory.mktemp("crashes")
+
+    def tell(first):
+        return subprocess.run(
+            [sys.executable, HERE / "crashes.py", folder, str(first), "2", *tiny(3)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=300,
+        ).stdout
+
+    with ThreadPoolExecutor(2) as pool:
+        lines = [line for told in pool.map(tell, (0, 1)) for line in told.splitlines()]
+    return sorted(map(json.loads, lines), key=lambda story: story["number"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_run_that_dies_before_any_change_to_its_folder_ends_in_the_same_bits(crashes):
+    alive = [story for story in crashes if story["status"] == 0]
+    died = [story for story in crashes if story["status"] == -signal.SIGKILL]
+    assert len(alive) == 2  # one in each half: no change is left to die before
+    assert len(died) == len(crashes) - 2
+    before = " ".join(story["before"] for story in died)
+    for what in (
+        "manifest.json",
+        "journal.jsonl",
+        "update-000000002",
+        "model.safetensors",
+        "rmdir",
+    ):
+        assert what in before
+    assert [story for story in died if story.get("status_again", 0) != 0] == []
+    assert len({story.get("weights_sha256") for story in crashes}) == 1
+
+
+def test_a_run_that_died_and_was_continued_leaves_nothing_half_written(crashes):
+    continued = [story for story in crashes if story.get("status_again") == 0]
+    whole = ["curves.png", "journal.jsonl", "manifest.json", "model.safetensors"]
+    assert [story for story in continued if story["left"] != whole] == []

@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import pytest
+
+from resnets.core.errors import DataError, ModelError, RecipeError, RunError
+from resnets.data import sample, synthetic
+from resnets.experiment import asking, run
+from resnets.experiment.asking import Changes
+from resnets.models import zoo
+from resnets.recipes.schedule import StepDecay
+
+DATA = synthetic.make()
+
+
+def test_no_change_leaves_a_recipe_as_it_is(tiny):
+    assert Changes().none
+    assert Changes().apply(tiny, DATA) == tiny
+    assert not Changes(epochs=1).none
+    assert not Changes(settings=("seed=1",)).none
+
+
+def test_another_network_takes_the_classes_of_the_data(tiny):
+    found = Changes(model="cifar-plain14").apply(tiny, DATA)
+    assert found.model == replace(zoo.named("cifar-plain14"), classes=4)
+    assert replace(found, model=tiny.model) == tiny
+
+
+def test_a_batch_size_and_a_rate_change_themselves_alone(tiny):
+    found = Changes(batch_images=8, rate=0.5).apply(tiny, DATA)
+    expected = replace(tiny, batch_images=8, optim=replace(tiny.optim, learning_rate=0.5))
+    assert found == expected
+
+
+def test_epochs_set_the_updates_and_stretch_the_schedule_to_fit(tiny):
+    stepping = replace(tiny, schedule=StepDecay(milestones=(6, 8)), total_steps=10)
+    found = Changes(epochs=5).apply(stepping, DATA)
+    assert found.total_steps == 5 * 256 // 16
+    assert found.schedule == StepDecay(milestones=(48, 64))
+
+
+def test_epochs_count_the_batch_that_was_asked_for_and_leave_out_what_is_held_out(tiny):
+    assert Changes(epochs=1, batch_images=100).apply(tiny, DATA).total_steps == 3  # 2.56
+    settings = ("batch_images=100", "data.held_out_images=100")
+    assert Changes(epochs=1, settings=settings).apply(tiny, DATA).total_steps == 2  # 1.56
+
+
+def test_settings_come_after_the_other_changes(tiny):
+    found = Changes(rate=0.5, settings=("optim.learning_rate=0.25",)).apply(tiny, DATA)
+    assert found.optim.learning_rate == 0.25
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (Changes(model="cifar-resnet9"), ModelError, r"6n\+2"),
+        (Changes(epochs=0), RecipeError, "--epochs: must be positive, got 0"),
+        (Changes(epochs=-1), RecipeError, "--epochs: must be positive, got -1"),
+        (Changes(batch_images=0), RecipeError, "batch_images: must be positive, got 0"),
+        (Changes(rate=-1.0), RecipeError, r"optim\.learning_rate: must be positive, got -1"),
+        (Changes(rate=float("nan")), RecipeError, r"optim\.learning_rate: must be positive"),
+        (Changes(settings=("a=1",)), RecipeError, "--set 'a': there is none"),
+        (Changes(settings=("data.held_out_images=256",), epochs=1), DataError, "from 1 to 255"),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, Changes) else "",
+)
+def test_a_change_that_makes_no_sense_is_refused(tiny, changes, error, message):
+    with pytest.raises(error, match=message):
+        changes.apply(tiny, DATA)
+
+
+def test_a_recipe_is_trained_by_its_name_with_what_was_asked_for(tmp_path):
+    changes = Changes(
+        model="cifar-resnet8", epochs=1, batch_images=64, settings=["precision=float32"]
+    )
+    ended = asking.start(
+        "sample.resnet20", "synthetic", changes, out=tmp_path / "run", seed=3, device="cpu"
+    )
+    told = run.read_manifest(tmp_path / "run")
+    assert ended.updates == 4
+    assert told["name"] == "sample.resnet20"
+    assert told["seed"] == 3
+    assert told["data"]["name"] == told["recipe"]["data"]["name"] == "synthetic"
+    assert told["recipe"]["model"]["classes"] == 4
+
+
+class Asked(Exception):  # noqa: N818 - no error
+    """Carries what a run would have been started with."""
+
+
+def asked_for(monkeypatch, *given):
+    def caught(recipe, data, **named):
+        raise Asked(recipe, data, named["name"])
+
+    monkeypatch.setattr(run, "start", caught)
+    with pytest.raises(Asked) as caught_:
+        asking.start(*given)
+    return caught_.value.args
+
+
+def test_with_nothing_named_the_built_in_sample_is_trained_on(monkeypatch):
+    recipe, data, name = asked_for(monkeypatch, None, None, Changes())
+    assert name == "sample.resnet20"
+    assert data.digest == sample.CONTENT_SHA256
+    assert recipe.data.name == "cifar10-sample"
+
+
+def test_data_alone_picks_the_recipe_made_for_it(monkeypatch):
+    whole = replace(sample.load(), name="cifar10")
+    recipe, _, name = asked_for(monkeypatch, None, whole, Changes())
+    assert name == "cifar10.resnet20-short"
+    assert recipe.data.name == "cifar10"
+
+
+def test_a_recipe_alone_opens_the_data_it_names(monkeypatch):
+    _, data, name = asked_for(monkeypatch, "sample.plain20", None, Changes())
+    assert (name, data.name) == ("sample.plain20", "cifar10-sample")
+
+
+def test_data_that_no_recipe_is_made_for_needs_a_recipe(tmp_path):
+    with pytest.raises(DataError, match="synthetic: no recipe is made for it; name one"):
+        asking.start(None, "synthetic", Changes(), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_name_is_said_before_any_data_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(RecipeError, match=r"recipe 'cifar10\.resnet21'"):
+        asking.start("cifar10.resnet21", "cifar10", Changes())
+    with pytest.raises(ModelError, match="model 'resnet-50'"):
+        asking.start("cifar10.resnet20", None, Changes(model="resnet-50"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_setting_the_name_of_the_data_is_refused_in_favour_of_the_option(tmp_path):
+    changes = Changes(settings=("data.name=synthetic",))
+    with pytest.raises(RecipeError, match=r"data\.name: name the data with --data synthetic"):
+        asking.start("sample.resnet20", None, changes, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_run_is_resumed_without_naming_anything(interrupted):
+    assert asking.resume(interrupted, None, None, Changes()).updates == 10
+
+
+def test_a_setting_that_repeats_what_the_run_began_with_is_taken(interrupted):
+    changes = Changes(batch_images=16, settings=("optim.momentum=0.9", "precision=auto"))
+    assert asking.resume(interrupted, None, "synthetic", changes).updates == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "difference"),
+    [
+        (None, Changes(rate=0.2), r"optim\.learning_rate: 0\.01 -> 0\.2"),
+        (None, Changes(settings=("total_steps=20",)), "total_steps: 10 -> 20"),
+        (None, Changes(epochs=2), "total_steps: 10 -> 32"),
+        ("sample.resnet20", Changes(), "total_steps: 10 -> "),
+    ],
+    ids=["rate", "setting", "epochs", "recipe"],
+)
+def test_naming_another_recipe_when_resuming_is_refused(interrupted, name, changes, difference):
+    with pytest.raises(RunError, match=rf"began with another recipe \(.*{difference}"):
+        asking.resume(interrupted, name, None, changes)
+
+
+def test_naming_other_data_when_resuming_is_refused(interrupted):
+    with pytest.raises(RunError, match="began with other data"):
+        asking.resume(interrupted, None, "cifar10-sample", Changes())

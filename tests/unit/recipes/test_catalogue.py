@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from resnets.core.errors import RecipeError
+from resnets.data import opening
+from resnets.models import network, zoo
+from resnets.recipes import catalogue
+
+
+@pytest.mark.parametrize("name", catalogue.RECIPES)
+def test_every_recipe_builds_a_network_of_its_datas_classes(name):
+    recipe = catalogue.named(name)
+    with torch.device("meta"):
+        made = network.ResNet(recipe.model)
+    assert made.head.out_features == 10
+    assert recipe.source
+
+
+@pytest.mark.parametrize("name", catalogue.RECIPES)
+def test_every_recipe_names_data_that_there_is_and_begins_with_its_name(name):
+    recipe = catalogue.named(name)
+    assert recipe.data.name in opening.NAMES
+    assert recipe.data.name.replace("cifar10-sample", "sample") == name.split(".")[0]
+
+
+@pytest.mark.parametrize("name", catalogue.RECIPES)
+def test_every_recipe_trains_the_network_that_it_is_named_after(name):
+    network_name = "cifar-" + name.split(".")[1].removesuffix("-short")
+    assert catalogue.named(name).model == zoo.named(network_name)
+
+
+@pytest.mark.parametrize("name", catalogue.RECIPES)
+def test_every_rate_of_a_recipe_is_positive_and_the_last_is_the_lowest_after_the_warm_up(name):
+    recipe = catalogue.named(name)
+    schedule, total = recipe.schedule, recipe.total_steps
+    rates = [schedule.scale(step, total) for step in range(0, total, max(1, total // 500))]
+    rates.append(schedule.scale(total - 1, total))
+    assert min(rates) > 0
+    assert 0.99 < max(rates) <= 1
+    assert rates[-1] == min(rates[len(rates) // 2 :])
+    assert rates[-1] <= 0.011
+
+
+def test_data_alone_means_a_recipe_made_for_it():
+    for data, name in catalogue.FOR_DATA.items():
+        assert data in opening.NAMES
+        assert catalogue.named(name).data.name == data
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("cifar10.resnet-20", "cifar10.resnet20"),
+        ("sample.resnet2O", "sample.resnet20"),
+        ("cifar.resnet56", "cifar10.resnet56"),
+        ("cifar10.plain30", "cifar10.plain20"),
+    ],
+)
+def test_an_unknown_recipe_is_refused_suggesting_the_nearest(name, nearest):
+    with pytest.raises(RecipeError) as caught:
+        catalogue.named(name)
+    message = str(caught.value)
+    assert message.startswith(f"recipe {name!r}: there is none of that name; ")
+    suggested = message.split("did you mean ")[1].split("? ")[0].split(" or ")
+    assert nearest in suggested
+    assert set(suggested) <= set(catalogue.RECIPES)
+    assert message.endswith("`resnets list recipes` lists them")

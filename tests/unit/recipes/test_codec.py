@@ -1,0 +1,249 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from resnets.core.errors import ResNetsError
+from resnets.models import zoo
+from resnets.recipes import codec
+from resnets.recipes.catalogue import RECIPES
+from resnets.recipes.schedule import Linear, StepDecay
+from resnets.recipes.schema import DataSpec, Expected, Recipe, SgdSpec
+
+short = Recipe(
+    source="here",
+    model=zoo.cifar(20),
+    data=DataSpec(name="cifar10-sample"),
+    optim=SgdSpec(learning_rate=0.1, nesterov=True),
+    schedule=Linear(warmup_steps=150),
+    batch_images=64,
+    total_steps=2_500,
+)
+paper = RECIPES["cifar10.resnet110"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_a_trip_through_json(name):
+    tree = json.loads(json.dumps(codec.to_tree(RECIPES[name])))
+    found = codec.from_tree(tree)
+    assert found == RECIPES[name]
+    assert codec.to_tree(found) == tree
+    assert codec.digest(found) == codec.digest(RECIPES[name])
+
+
+def test_a_recipe_as_json_says_its_defaults():
+    tree = codec.to_tree(short)
+    assert tree["label_smoothing"] == 0.0
+    assert tree["precision"] == "auto"
+    assert tree["optim"]["momentum"] == 0.9
+    assert tree["data"]["augment"] == {"pad_px": 4, "flip": True}
+
+
+def test_a_tree_without_a_field_that_has_a_default_loads_as_before():
+    tree = codec.to_tree(short)
+    del tree["label_smoothing"], tree["data"]["augment"], tree["model"]["stride_on"]
+    assert codec.from_tree(tree) == short
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tree: tree.pop("batch_images"), "batch_images: Field required"),
+        (lambda tree: tree["optim"].pop("learning_rate"), r"optim\.learning_rate: Field required"),
+        (lambda tree: tree.update(momentum=0.9), "momentum: Unexpected keyword argument"),
+        (lambda tree: tree["optim"].update(lr=1), r"optim\.lr: Unexpected keyword argument"),
+        (lambda tree: tree.update(batch_images="64"), "batch_images: Input should be a valid int"),
+        (lambda tree: tree.update(batch_images=64.0), "batch_images: Input should be a valid int"),
+        (lambda tree: tree.update(optim=None), "optim: Input should be"),
+    ],
+    ids=["missing", "missing inside", "unknown", "unknown inside", "text", "fraction", "nothing"],
+)
+def test_a_tree_with_a_missing_unknown_or_mistyped_key_is_refused_naming_it(change, message):
+    tree = codec.to_tree(short)
+    change(tree)
+    with pytest.raises(ResNetsError, match=f"^{message}"):
+        codec.from_tree(tree)
+
+
+@pytest.mark.parametrize("tree", [None, 5, [], "recipe", {}])
+def test_what_is_no_recipe_is_refused_in_one_line(tree):
+    with pytest.raises(ResNetsError) as caught:
+        codec.from_tree(tree)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_digest_is_12_hex_digits_and_no_two_recipes_share_one():
+    digests = {name: codec.digest(recipe) for name, recipe in RECIPES.items()}
+    assert all(len(d) == 12 and int(d, 16) >= 0 for d in digests.values())
+    assert len(set(digests.values())) == len(RECIPES)
+
+
+def test_the_digest_leaves_out_where_numbers_come_from_and_lead_to():
+    other = replace(paper, source="elsewhere", expected=None)
+    assert codec.digest(other) == codec.digest(paper)
+    more = replace(paper, expected=Expected(top1_error_percent=1.0, source="me"))
+    assert codec.digest(more) == codec.digest(paper)
+
+
+# One other valid value for every field that changes the numbers.
+OTHER = {
+    "model.stem.kernel": 5,
+    "model.stem.width": 8,
+    "model.stem.stride": 2,
+    "model.stem.pool": True,
+    "model.block": "bottleneck",
+    "model.stages": [{"blocks": 18, "width": 16, "stride": 1}],
+    "model.shortcut": "B",
+    "model.classes": 11,
+    "model.stride_on": "3x3",
+    "data.name": "cifar10-sample",
+    "data.held_out_images": 1,
+    "data.augment.pad_px": 3,
+    "data.augment.flip": False,
+    "optim.learning_rate": 0.1000001,
+    "optim.momentum": 0.8,
+    "optim.nesterov": True,
+    "optim.weight_decay": 0.0,
+    "optim.decay_on": "weights",
+    "schedule.kind": None,
+    "schedule.milestones": [32_000],
+    "schedule.factor": 0.2,
+    "schedule.warmup_steps": 401,
+    "schedule.warmup_factor": 0.2,
+    "batch_images": 127,
+    "total_steps": 63_999,
+    "label_smoothing": 0.1,
+    "precision": "float32",
+}
+
+
+def leaves(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def test_the_digest_changes_with_every_number_of_a_recipe():
+    tree = codec.to_tree(paper)
+    numbers = {leaf for leaf in leaves(tree) if leaf.split(".")[0] not in ("source", "expected")}
+    assert set(OTHER) == numbers
+    found = {codec.digest(paper)}
+    for path, value in OTHER.items():
+        setting = f"{path}={json.dumps(value)}"
+        if path == "schedule.kind":
+            setting = 'schedule={"kind": "linear", "warmup_steps": 400}'
+        found.add(codec.digest(codec.override(paper, [setting])))
+    assert len(found) == 1 + len(OTHER)
+
+
+def test_the_digest_sees_the_numbers_inside_a_stage():
+    first, *others = codec.to_tree(paper)["model"]["stages"]
+    found = {codec.digest(paper)}
+    for change in ({"blocks": 17}, {"width": 17}, {"stride": 2}):
+        stages = json.dumps([first | change, *others])
+        found.add(codec.digest(codec.override(paper, [f"model.stages={stages}"])))
+    assert len(found) == 4
+
+
+def test_a_whole_number_is_the_same_rate_however_it_is_written():
+    whole = replace(short, optim=replace(short.optim, learning_rate=1))
+    assert codec.digest(whole) == codec.digest(codec.override(short, ["optim.learning_rate=1.0"]))
+    assert codec.digest(whole) == codec.digest(codec.override(short, ["optim.learning_rate=1e0"]))
+
+
+def test_overriding_changes_the_named_fields_and_no_other():
+    settings = ["optim.momentum=0.8", "model.shortcut=B", "data.augment.flip=false"]
+    found = codec.override(short, [*settings, "total_steps=7"])
+    assert found == replace(
+        short,
+        optim=replace(short.optim, momentum=0.8),
+        model=replace(short.model, shortcut="B"),
+        data=replace(short.data, augment=replace(short.data.augment, flip=False)),
+        total_steps=7,
+    )
+    assert codec.override(short, []) == short
+
+
+def test_a_later_setting_wins_and_the_recipe_is_checked_as_a_whole_at_the_end():
+    assert codec.override(short, ["total_steps=0", "total_steps=9"]).total_steps == 9
+    found = codec.override(short, ["optim.momentum=0", "optim.nesterov=false"])
+    assert found.optim.momentum == 0
+
+
+def test_a_value_may_be_a_bare_word_a_json_text_or_a_whole_object():
+    assert codec.override(short, ["precision=float32"]).precision == "float32"
+    assert codec.override(short, ['precision="float32"']).precision == "float32"
+    found = codec.override(short, ['schedule={"kind": "step-decay", "milestones": [5, 9]}'])
+    assert found.schedule == StepDecay(milestones=(5, 9))
+    assert codec.override(paper, ["expected=null"]).expected is None
+
+
+def test_a_value_may_contain_an_equals_sign():
+    assert codec.override(short, ["source=a=b"]).source == "a=b"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optim.lr=0.1", r"--set 'optim\.lr': there is none.*did you mean .*optim\.learning_rate"),
+        ("optim.learning_rat=1", r"did you mean optim\.learning_rate"),
+        ("momentum=0.9", r"did you mean .*optim\.momentum"),
+        ("optim.momentum.x=1", r"--set 'optim\.momentum\.x': there is none"),
+        ("=3", "--set '': there is none of that name"),
+        ("batch_images", "--set batch_images: expected field=value"),
+        ("optim.learning_rate=-1", r"^optim\.learning_rate: must be positive, got -1"),
+        ("optim.learning_rate=NaN", r"^optim\.learning_rate: must be positive, got nan"),
+        ("optim.learning_rate=Infinity", r"^optim\.learning_rate: must be positive, got inf"),
+        ("optim.learning_rate=fast", r"^optim\.learning_rate: Input should be a valid number"),
+        ("optim.momentum=1", r"^optim\.momentum: must be in \[0, 1\), got 1"),
+        ("optim.momentum=0", r"^optim\.nesterov: needs a momentum above 0"),
+        ("optim.weight_decay=-1", r"^optim\.weight_decay: must not be negative, got -1"),
+        ("optim.nesterov=1", r"^optim\.nesterov: Input should be a valid boolean"),
+        ("optim.decay_on=some", r"^optim\.decay_on: Input should be 'all' or 'weights'"),
+        ("optim=1", "^optim: Input should be an object"),
+        ("precision=float64", "^precision: Input should be 'auto', 'float32', 'bfloat16' or 'fl"),
+        ("batch_images=0", "^batch_images: must be positive, got 0"),
+        ("batch_images=1.5", "^batch_images: Input should be a valid integer"),
+        ("batch_images=true", "^batch_images: Input should be a valid integer"),
+        ("batch_images=[[[", "^batch_images: Input should be a valid integer"),
+        ("total_steps=0", "^total_steps: must be positive, got 0"),
+        ("label_smoothing=1", r"^label_smoothing: must be in \[0, 1\), got 1"),
+        ("data.held_out_images=-1", r"^data\.held_out_images: must not be negative, got -1"),
+        ("data.augment.pad_px=129", r"^data\.augment\.pad_px: must be from 0 to 128, got 129"),
+        ("model.classes=0", r"^model\.classes: must be positive, got 0"),
+        ("model.shortcut=D", r"^model\.shortcut: Input should be 'none', 'A', 'B', 'C' or 'high"),
+        ("model.stages=1", r"^model\.stages: Input should be a valid array"),
+        ("schedule.kind=cosine", r"^schedule\.kind: names no known kind"),
+        ("schedule.kind=step-decay", r"^schedule\.milestones: Field required"),
+        ("schedule.warmup_steps=-1", r"^schedule\.warmup_steps: must not be negative, got -1"),
+        (
+            'schedule={"kind": "step-decay", "milestones": [5, 4]}',
+            r"^schedule\.milestones: must increase from 0 up, got \(5, 4\)",
+        ),
+    ],
+)
+def test_a_bad_setting_is_refused_in_one_line_naming_the_field(setting, message):
+    with pytest.raises(ResNetsError, match=message) as caught:
+        codec.override(short, [setting])
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_a_difference_says_each_field_that_changed_with_both_values():
+    other = codec.override(short, ["optim.momentum=0.8", "batch_images=32"])
+    assert codec.difference(short, other) == "optim.momentum: 0.9 -> 0.8; batch_images: 64 -> 32"
+    assert codec.difference(other, short) == "optim.momentum: 0.8 -> 0.9; batch_images: 32 -> 64"
+
+
+def test_there_is_no_difference_where_the_digest_is_the_same():
+    assert codec.difference(short, short) == ""
+    assert codec.difference(paper, replace(paper, source="elsewhere", expected=None)) == ""
+
+
+def test_a_difference_says_fields_that_only_one_of_them_has():
+    other = replace(short, schedule=StepDecay(milestones=(5,)))
+    found = codec.difference(short, other).split("; ")
+    assert 'schedule.kind: "linear" -> "step-decay"' in found
+    assert "schedule.milestones: null -> [5]" in found

@@ -1,0 +1,121 @@
+from itertools import pairwise
+
+import pytest
+
+from resnets.core.errors import RecipeError
+from resnets.recipes.schedule import Linear, StepDecay
+
+
+def test_step_decay_divides_at_its_milestones_and_nowhere_else():
+    steps = StepDecay(milestones=(3, 5))
+    found = [steps.scale(step, 8) for step in range(8)]
+    assert found == [1, 1, 1, 0.1, 0.1, 0.1**2, 0.1**2, 0.1**2]
+
+
+def test_step_decay_does_not_depend_on_the_length_of_the_run():
+    steps = StepDecay(milestones=(3, 5))
+    assert [steps.scale(step, 6) for step in range(6)] == [steps.scale(s, 999) for s in range(6)]
+
+
+def test_step_decay_without_milestones_is_a_constant_rate():
+    assert {StepDecay(milestones=()).scale(step, 10) for step in range(10)} == {1.0}
+
+
+def test_a_constant_warm_up_comes_before_the_first_milestone():
+    steps = StepDecay(milestones=(4,), factor=0.5, warmup_steps=2, warmup_factor=0.2)
+    assert [steps.scale(step, 6) for step in range(6)] == [0.2, 0.2, 1, 1, 0.5, 0.5]
+
+
+def test_a_warm_up_that_covers_a_milestone_ends_at_the_decayed_rate():
+    steps = StepDecay(milestones=(1,), factor=0.5, warmup_steps=2, warmup_factor=0.2)
+    assert [steps.scale(step, 4) for step in range(4)] == [0.2, 0.2, 0.5, 0.5]
+
+
+def test_linear_rises_to_1_over_the_warm_up_and_falls_towards_0_at_the_end():
+    linear = Linear(warmup_steps=4)
+    found = [linear.scale(step, 10) for step in range(10)]
+    assert found == pytest.approx(
+        [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6], rel=1e-15
+    )
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 1, 10, 99, 100, 150])
+def test_linear_is_positive_peaks_once_and_never_exceeds_1(warmup_steps):
+    linear = Linear(warmup_steps=warmup_steps)
+    found = [linear.scale(step, 100) for step in range(100)]
+    assert min(found) > 0
+    assert max(found) <= 1
+    rising = [after > before for before, after in pairwise(found)]
+    assert rising == sorted(rising, reverse=True)
+    assert sum(rising) == min(warmup_steps, 99)
+
+
+def test_without_a_warm_up_linear_starts_at_1_and_ends_one_step_above_0():
+    linear = Linear()
+    assert linear.scale(0, 1000) == 1
+    assert linear.scale(999, 1000) == 1 / 1000
+
+
+def test_a_run_of_one_update_has_a_rate():
+    for warmup_steps in (0, 1, 5):
+        assert 0 < Linear(warmup_steps=warmup_steps).scale(0, 1) <= 1
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.5, 2, 10])
+def test_a_stretched_schedule_has_the_same_shape(factor):
+    steps = StepDecay(milestones=(320, 480), warmup_steps=40, warmup_factor=0.2)
+    linear = Linear(warmup_steps=40)
+    for step in range(0, 640, 20):
+        then = (round(step * factor), round(640 * factor))
+        assert steps.stretched(factor).scale(*then) == steps.scale(step, 640)
+        # Linear never starts at 0: its first rate is one part of the warm-up.
+        one_part = max(1 / 41, 1 / (40 * factor + 1))
+        found = linear.stretched(factor).scale(*then)
+        assert found == pytest.approx(linear.scale(step, 640), abs=one_part)
+
+
+def test_stretching_rounds_to_whole_updates():
+    steps = StepDecay(milestones=(32_000, 48_000), warmup_steps=400).stretched(391 / 64_000)
+    assert steps == StepDecay(milestones=(196, 293), warmup_steps=2)
+    assert Linear(warmup_steps=150).stretched(0.01) == Linear(warmup_steps=2)
+
+
+def test_stretching_keeps_what_is_no_length():
+    steps = StepDecay(milestones=(10,), factor=0.3, warmup_steps=2, warmup_factor=0.7)
+    assert steps.stretched(3) == StepDecay(
+        milestones=(30,), factor=0.3, warmup_steps=6, warmup_factor=0.7
+    )
+
+
+@pytest.mark.parametrize("milestones", [(5, 3), (1, 3, 2), (-1, 5), (-5,)])
+def test_milestones_that_fall_or_lie_before_the_run_are_refused(milestones):
+    with pytest.raises(RecipeError, match=r"schedule\.milestones: must increase from 0 up, got \("):
+        StepDecay(milestones=milestones)
+
+
+def test_a_negative_warm_up_is_refused():
+    for made in (Linear, lambda **given: StepDecay(milestones=(), **given)):
+        with pytest.raises(RecipeError, match=r"warmup_steps: must not be negative, got -1"):
+            made(warmup_steps=-1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("factor", float("nan")),
+        ("factor", float("inf")),
+        ("factor", -0.1),
+        ("factor", 0.0),
+        ("warmup_factor", float("nan")),
+        ("warmup_factor", -1.0),
+    ],
+)
+def test_step_decay_refuses_numbers_that_make_no_rate(field, value):
+    with pytest.raises(RecipeError, match=rf"^schedule\.{field}: must be positive, got {value}$"):
+        StepDecay(**({"milestones": (5,)} | {field: value}))
+
+
+def test_milestones_that_fall_together_when_a_schedule_is_shrunk_both_count():
+    assert StepDecay(milestones=(10, 11)).stretched(0.1) == StepDecay(milestones=(1, 1))
+    assert StepDecay(milestones=(1, 1)).scale(0, 2) == 1
+    assert StepDecay(milestones=(1, 1)).scale(1, 2) == 0.1**2
