@@ -1,6 +1,6 @@
 """Draw docs/plain-against-residual.png from two finished runs on the built-in sample.
 
-    .venv/bin/python scripts/draw_first_picture.py runs/sample.plain20 runs/sample.resnet20
+.venv/bin/python scripts/draw_first_picture.py runs/sample.plain20 runs/sample.resnet20
 """
 
 import sys

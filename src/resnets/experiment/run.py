@@ -118,7 +118,8 @@ def start(
     }
     folder = _new_folder(out, name)
     artifacts.write_json(folder / MANIFEST, manifest)
-    return _train(folder, manifest, recipe, data, state=None)
+    with _alone(folder):
+        return _train(folder, manifest, recipe, data)
 
 
 def resume(folder: Path, data: DataSet | None = None, recipe: Recipe | None = None) -> Run:
@@ -150,7 +151,8 @@ def resume(folder: Path, data: DataSet | None = None, recipe: Recipe | None = No
             f"{folder}: began with other data ({manifest['data']['name']} "
             f"{manifest['data']['digest'][:12]}, here {data.name} {data.digest[:12]})"
         )
-    return _train(folder, manifest, own, data, state=checkpoints.newest_state(folder))
+    with _alone(folder):
+        return _train(folder, manifest, own, data)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -229,14 +231,15 @@ def _train(
     manifest: Mapping[str, Any],
     recipe: Recipe,
     data: DataSet,
-    state: Checkpoint | None,
 ) -> Run:
     hardware.keep_memory()
+    for unfinished in folder.rglob(".*.partial"):  # what a kill left of a file being written
+        unfinished.unlink()
     runtime = manifest["runtime"]
     torch.set_num_threads(runtime["threads"])
     device = hardware.device(runtime["device"])
     parts = build.build(recipe, data, seed=manifest["seed"], device=device)
-    done, window = _restore(parts, state)
+    done, window = _restore(parts, checkpoints.newest_state(folder))
     saver = _Saver(folder, _description(manifest), parts.mean_hwc)
     journal = _Journal(folder / JOURNAL, done, window)
     _announce(folder, manifest, recipe, done)
@@ -273,6 +276,16 @@ def _train(
     _check_finite(parts.model, update, folder)
     saver.finish(parts, total)
     return _finished(folder, parts, journal)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse to train in a folder in which another process is training."""
+    try:
+        with artifacts.alone(folder, wait=False):
+            yield
+    except TimeoutError as err:
+        raise RunError(f"{folder}: another process is training this run; wait for it") from err
 
 
 class _Journal:
