@@ -1,7 +1,6 @@
 # `make train` and `make test` are all a newcomer needs. Every target sets up .venv when it must.
 PYTHON ?= python3
 BIN := .venv/bin
-RUN ?= runs/sample.resnet20
 .DEFAULT_GOAL := help
 
 help: ## Explain every target
@@ -19,7 +18,7 @@ help: ## Explain every target
 setup: .venv/ready ## Create .venv with the tested versions of everything
 
 train: .venv/ready ## Train ResNet-20 on the built-in CIFAR-10 sample (minutes on two cores)
-	$(BIN)/resnets train sample.resnet20 --out $(RUN)
+	$(BIN)/resnets train sample.resnet20
 
 fmt: .venv/ready ## Format the code
 	$(BIN)/ruff format .
@@ -37,9 +36,6 @@ test: .venv/ready ## Run the tests that need no network and no data but ours
 test-real: .venv/ready ## Run the tests on real data: ../shared/data and the npm client
 	$(BIN)/python -m pytest -m real
 
-test-gpu: .venv/ready ## Run the tests that need a CUDA device
-	$(BIN)/python -m pytest -m gpu
-
 golden-update: .venv/ready ## Rewrite tests/golden after a change that was meant (say it in CHANGELOG)
 	$(BIN)/python -m pytest tests/golden --golden-update
 
@@ -49,4 +45,4 @@ bench: .venv/ready ## Time training against the usual loop, in pairs; writes res
 clean: ## Remove .venv and caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup train fmt check test test-real test-gpu golden-update bench clean
+.PHONY: help setup train fmt check test test-real golden-update bench clean

@@ -6,6 +6,7 @@ A lazy facade: importing it costs nothing, and each name is the function the com
     resnets.inspect(net)                                     a table of its layers
     data = resnets.open_data("cifar10-sample")
     run = resnets.train("sample.resnet20", out="run")
+    resnets.resume("run")                                    if it was killed
     resnets.evaluate(run)                                    error, interval, protocol
     resnets.load(run).predict(["cat.jpg"], top=5)
 """
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from resnets.inference.predictor import Classifier
     from resnets.models.network import ResNet
 
-__all__ = ["evaluate", "inspect", "load", "model", "open_data", "train"]
+__all__ = ["evaluate", "inspect", "load", "model", "open_data", "resume", "train"]
 
 
 def model(name: str, *, classes: int | None = None, seed: int = 0) -> "ResNet":
@@ -66,6 +67,8 @@ def train(
     data: "DataSet | str | Path | None" = None,
     model: str | None = None,
     epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -78,12 +81,21 @@ def train(
     return asking.start(
         recipe,
         data,
-        asking.Changes(model=model, epochs=epochs, settings=settings),
+        asking.Changes(
+            model=model, epochs=epochs, batch_images=batch_size, rate=lr, settings=settings
+        ),
         out=None if out is None else Path(out),
         seed=seed,
         device=device,
         compiling=compiling,
     )
+
+
+def resume(folder: str | Path, *, data: "DataSet | None" = None) -> "Run":
+    """Continue a run that was stopped or killed, to the same bits. See `resnets train --resume`."""
+    from resnets.experiment import run
+
+    return run.resume(Path(folder), data)
 
 
 def evaluate(

@@ -88,7 +88,9 @@ def tell(folder, first, step, words):
         alive = story["status"] == 0
         if (at / run.FINISHED).exists():
             story["weights_sha256"] = weights(at)
-            story["left"] = sorted(str(path.relative_to(at)) for path in at.rglob("*"))
+            story["left"] = sorted(
+                str(path.relative_to(at)) for path in at.rglob("*") if path.name != ".lock"
+            )
         sys.stdout.write(json.dumps(story) + "\n")
         number += step
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from resnets.core import artifacts
 from resnets.core.errors import ResNetsError
-from resnets.experiment import asking, run
+from resnets.experiment import asking, manifests, run
 from resnets.inference import checkpoints
 from resnets.recipes import codec
 
@@ -125,7 +125,7 @@ def small(manifest):
 def resume(folder):
     """Read a run and continue it; return it, or None where that was refused in one line."""
     try:
-        if not small(run.read_manifest(folder)):
+        if not small(manifests.read(folder)):
             return None
         return asking.resume(folder, None, None, asking.Changes())
     except ResNetsError:

@@ -10,8 +10,12 @@ from resnets.models import cost, zoo
 from resnets.recipes import catalogue, codec
 
 
-def recipes() -> list[dict[str, Any]]:
-    """Return every recipe with its digest, length, expected error and source."""
+def recipes(fields: bool) -> list[dict[str, Any]]:
+    """Return every recipe with its digest, length, expected error and source.
+
+    Args:
+        fields: Whether to add every field, under the names that `--set` takes.
+    """
     return [
         {
             "recipe": name,
@@ -21,6 +25,7 @@ def recipes() -> list[dict[str, Any]]:
             "batch_images": recipe.batch_images,
             "expected_top1_error_percent": recipe.expected and recipe.expected.top1_error_percent,
             "source": recipe.source,
+            **({"fields": codec.to_tree(recipe)} if fields else {}),
         }
         for name, recipe in catalogue.RECIPES.items()
     ]

@@ -81,11 +81,12 @@ def train(
         model=model, epochs=epochs, batch_images=batch_size, rate=lr, settings=tuple(settings or ())
     )
     if resume is not None:
-        fixed = {"--out": out, "--seed": seed, "--device": device}
+        compiled = None if compiling == "auto" else compiling
+        fixed = {"--out": out, "--seed": seed, "--compile": compiled}
         named = [flag for flag, value in fixed.items() if value is not None]
         if named:
             raise ResNetsError(f"{named[0]}: --resume keeps what the run began with; leave it out")
-        finished = asking.resume(resume, recipe, data, changes)
+        finished = asking.resume(resume, recipe, data, changes, device=device)
     else:
         finished = asking.start(
             recipe, data, changes, out=out, seed=seed or 0, device=device, compiling=compiling
@@ -143,7 +144,7 @@ def list_(what: Literal["recipes", "models"], json: Json = False) -> None:
     """List the recipes or the networks."""
     from resnets.cli import listing
 
-    output.table(listing.recipes() if what == "recipes" else listing.models(), json)
+    output.table(listing.recipes(fields=json) if what == "recipes" else listing.models(), json)
 
 
 @data_app.command("list")
@@ -204,12 +205,21 @@ def main() -> NoReturn:
     words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
         app(words or ["--help"], prog_name="resnets", standalone_mode=False)
+        sys.stdout.flush()  # so that a full disk is said here
     except _UsageError as err:
         _leave(_usage(err), 2)
     except ResNetsError as err:
         if debug:
             raise
         _leave(str(err), err.exit_status)
+    except OSError as err:
+        if debug:
+            raise
+        _leave(f"{err.filename or 'output'}: {err.strerror or err}", 2)
+    except (MemoryError, RuntimeError) as err:
+        if debug or "memory" not in str(err):
+            raise
+        _leave("out of memory; a smaller --batch-size needs less", 1)
     except (KeyboardInterrupt, typer.Abort):
         if debug:
             raise

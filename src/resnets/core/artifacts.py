@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as encode_safetensors
 from torch import Tensor
 
-from resnets.core.errors import CheckpointError, StorageError
+from resnets.core.errors import CheckpointError, NewerFormatError, RunError, StorageError
 
+LOCK = ".lock"  # the file in a folder that `alone` locks
 FORMAT = 1  # of `about`; a reader refuses a newer one
 
 
@@ -56,8 +57,6 @@ def storing(path: Path) -> Iterator[None]:
     """Turn an operating system's refusal to write at `path` into one clear line."""
     try:
         yield
-    except TimeoutError:
-        raise  # somebody else's lock, no fault of the disk
     except OSError as err:
         if err.errno in (errno.ENOSPC, errno.EDQUOT):
             what = "no space left on the disk; make room"
@@ -78,13 +77,16 @@ def alone(folder: Path, *, wait: bool) -> Iterator[None]:
 
     Raises:
         StorageError: The folder cannot be written.
-        TimeoutError: Another works there, and `wait` is false.
+        RunError: Another works there, and `wait` is false.
     """
-    lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
+    lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
     try:
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            try:
+                lock.acquire()
+            except Timeout as err:
+                raise RunError(f"{folder}: another process is at work here; wait for it") from err
         yield
     finally:
         lock.release()
@@ -111,7 +113,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file of `save_tensors`, on the CPU.
 
     Raises:
-        CheckpointError: It is missing, damaged, foreign or of a newer format.
+        CheckpointError: It is missing, damaged, foreign or (`NewerFormatError`) too new.
+        StorageError: It may not be read.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -120,6 +123,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as err:
         raise CheckpointError(f"{path}: there is no such file") from err
+    except PermissionError as err:
+        raise StorageError(f"{path}: may not be read; check its permissions") from err
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, OverflowError) as err:
         raise CheckpointError(
             f"{path}: not a checkpoint of resnets, or cut short ({_one_line(err)})"
@@ -209,7 +214,7 @@ def _about(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
             f"{path}: a safetensors file that resnets did not write; it has no description inside"
         ) from err
     if newer:
-        raise CheckpointError(
+        raise NewerFormatError(
             f"{path}: written by a newer resnets (format {written}, this one reads up to "
             f"{FORMAT}); upgrade resnets"
         )
@@ -239,6 +244,9 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as err:  # some network and user-space file systems do not know the call
+        if err.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)
 

@@ -36,6 +36,10 @@ class CheckpointError(ResNetsError):
     """A checkpoint is missing, truncated, foreign, or made by an incompatible version."""
 
 
+class NewerFormatError(CheckpointError):
+    """A checkpoint was made by a newer version: it is good, and must not be passed over."""
+
+
 class RunError(ResNetsError):
     """A run's folder cannot be used for what was asked."""
 

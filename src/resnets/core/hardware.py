@@ -5,11 +5,10 @@ Every choice comes with its reason, so that a run can print it and write it down
 
 import ctypes
 import functools
-import importlib.util
 import os
 import platform
-import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,13 +44,20 @@ def device(name: str | None = None) -> torch.device:
     Raises:
         ResNetsError: The named device does not exist here.
     """
-    gpus = torch.cuda.device_count()
+    gpus = gpu_count()
+    # Float32 means float32: torch would let convolutions round to TF32 on NVIDIA's newer GPUs.
+    torch.backends.cudnn.allow_tf32 = False
     if name is None:
         return torch.device("cuda" if gpus else "cpu")
     here = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus))]
     if name not in here:
         raise ResNetsError(f"--device {name}: this machine has {', '.join(here)}")
     return torch.device(name)
+
+
+def gpu_count() -> int:
+    """Return how many GPUs can be used; none where the driver does not fit this torch."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def precision(where: torch.device) -> Choice:
@@ -68,24 +74,41 @@ def precision(where: torch.device) -> Choice:
 
 
 def bfloat16_units() -> str:
-    """Return the processor's units that multiply in bfloat16, or an empty string."""
-    able = torch.cpu.get_capabilities()
-    units = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "bf16": "BF16", "sve_bf16": "SVE"}
+    """Return the processor's units that multiply in bfloat16, or an empty string.
+
+    Only those on which training was measured to be faster (docs/lab-log.md): ARM's are not.
+    """
+    able = _capabilities()
+    units = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
     return ", ".join(words for key, words in units.items() if able.get(key))
 
 
 def compilation(where: torch.device, multiply_adds: float) -> Choice:
     """Return "compiled" or "eager" for a run of that many multiply-adds in all."""
-    missing = _missing_for_compiling(where)
-    if missing:
-        return Choice("eager", f"compiling needs {missing}")
     from_here = _COMPILE_FROM[where.type]
     size = f"{multiply_adds:.1e} multiply-adds"
     if multiply_adds < from_here:
-        return Choice(
-            "eager", f"{size}: under {from_here:.0e}, compiling takes longer than it saves"
-        )
+        reason = f"{size}: under {from_here:.0e}, compiling takes longer than it saves"
+        return Choice("eager", reason)
+    missing = missing_for_compiling(where.type)
+    if missing:
+        return Choice("eager", f"compiling does not work here: {missing}")
     return Choice("compiled", f"{size}: over {from_here:.0e}, compiling wins back its time")
+
+
+@functools.cache
+def missing_for_compiling(device_type: str) -> str:
+    """Return why torch cannot compile here, or an empty string; found out by trying, in seconds."""
+
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return x * 2 + 1
+
+    try:
+        torch.compile(twice)(torch.ones(8, device=device_type))
+    # Each missing tool makes another kind of exception, most of them private to torch.
+    except Exception as err:
+        return (" ".join(str(err).split()) or type(err).__name__)[:160]
+    return ""
 
 
 @functools.cache
@@ -122,17 +145,12 @@ def describe(where: torch.device) -> dict[str, str | int]:
 
 def processor_name() -> str:
     """Return the processor's name as the system gives it."""
-    name = torch.cpu.get_capabilities().get("cpu_name")
+    name = _capabilities().get("cpu_name")
     return str(name or platform.processor() or platform.machine())
 
 
-def compiler() -> str | None:
-    """Return the C++ compiler that torch.compile would use on the CPU, or None."""
-    named = os.environ.get("CXX")
-    return shutil.which(named) if named else (shutil.which("g++") or shutil.which("clang++"))
-
-
-def _missing_for_compiling(where: torch.device) -> str:
-    if where.type == "cuda":
-        return "" if importlib.util.find_spec("triton") else "the package triton"
-    return "" if compiler() else "a C++ compiler (g++ or clang++)"
+def _capabilities() -> Mapping[str, object]:
+    """Ask torch what the processor has; older versions do not tell."""
+    ask = getattr(torch.cpu, "get_capabilities", dict)
+    found: Mapping[str, object] = ask()
+    return found

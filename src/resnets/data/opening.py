@@ -29,10 +29,14 @@ def open_data(where: str | Path) -> DataSet:
         return fetch.cifar10()
     if where == "synthetic":
         return synthetic.make()
-    path = Path(where).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(where).expanduser()
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError, ValueError) as err:
+        raise DataError(f"--data: no name of a folder ({err})") from err
+    if is_folder:
         return cifar.read_folder(path)
-    if path.exists():
+    if exists:
         raise DataError(f"{path}: a file; --data takes a folder or one of {', '.join(NAMES)}")
     raise DataError(
         errors.unknown("data", str(where), NAMES, "resnets data list")

@@ -8,7 +8,7 @@ from pathlib import Path
 from resnets.core.errors import DataError, RecipeError
 from resnets.data import opening
 from resnets.data.sets import DataSet
-from resnets.experiment import build, run
+from resnets.experiment import build, manifests, run
 from resnets.experiment.run import Compile, Run
 from resnets.models import zoo
 from resnets.recipes import catalogue, codec
@@ -24,7 +24,7 @@ class Changes:
         epochs: Passes over the training images; the schedule is stretched in proportion.
         batch_images: Images in a batch. The number of updates stays.
         rate: Base learning rate.
-        settings: `a.b=value`, applied last.
+        settings: `a.b=value`, applied last. What is changed has no `expected` result any more.
     """
 
     model: str | None = None
@@ -40,6 +40,7 @@ class Changes:
             RecipeError: A change is not valid.
             ModelError: No network has that name.
         """
+        original = recipe
         if self.model is not None:
             recipe = replace(recipe, model=zoo.named(self.model))
             recipe = replace(recipe, model=replace(recipe.model, classes=len(data.classes)))
@@ -47,15 +48,25 @@ class Changes:
             recipe = replace(recipe, batch_images=self.batch_images)
         if self.rate is not None:
             recipe = replace(recipe, optim=replace(recipe.optim, learning_rate=self.rate))
-        recipe = codec.override(build.fitted(recipe, data), self.settings)
+        # The schedule's own settings come after it was stretched, and are taken as written.
+        last = [s for s in self.settings if s.startswith("schedule.")]
+        recipe = codec.override(
+            build.fitted(recipe, data), [s for s in self.settings if s not in last]
+        )
         if recipe.data.name != data.name:
             raise RecipeError(f"data.name: name the data with --data {recipe.data.name}")
-        return recipe if self.epochs is None else self._lengthen(recipe, data)
+        if self.epochs is not None:
+            recipe = self._lengthen(recipe, data)
+        recipe = codec.override(recipe, last)
+        changed = codec.digest(recipe) != codec.digest(original)
+        return replace(recipe, expected=None) if changed else recipe
 
     def _lengthen(self, recipe: Recipe, data: DataSet) -> Recipe:
         assert self.epochs is not None
         if self.epochs < 1:
             raise RecipeError(f"--epochs: must be positive, got {self.epochs}")
+        if any(setting.startswith("total_steps") for setting in self.settings):
+            raise RecipeError("--epochs: sets the length, and so does total_steps; name one")
         train, _ = build.split(recipe, data)
         steps = math.ceil(self.epochs * len(train) / recipe.batch_images)
         schedule = recipe.schedule.stretched(steps / recipe.total_steps)
@@ -106,14 +117,20 @@ def start(
 
 
 def resume(
-    folder: Path, name: str | None, data: DataSet | str | Path | None, changes: Changes
+    folder: Path,
+    name: str | None,
+    data: DataSet | str | Path | None,
+    changes: Changes,
+    *,
+    device: str | None = None,
 ) -> Run:
-    """Continue a run. What is named beside the folder must be what the run began with.
+    """Continue a run. The recipe and data named beside it must be what the run began with.
 
     Raises:
-        RunError: The run is finished, or another recipe or other data was named.
+        RunError: Another recipe or other data was named.
     """
-    manifest = run.read_manifest(folder)
+    folder = folder.expanduser()
+    manifest = manifests.read(folder)
     named = None
     opened = None if data is None else _open(data, None)
     if name is not None or not changes.none:
@@ -123,7 +140,7 @@ def resume(
         named = changes.apply(base, opened)
         if named.precision == "auto":  # decided when the run began
             named = replace(named, precision=own.precision)
-    return run.resume(folder, opened, named)
+    return run.resume(folder, opened, named, device)
 
 
 def _open(data: DataSet | str | Path | None, recipe: Recipe | None) -> DataSet:

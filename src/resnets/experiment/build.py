@@ -132,7 +132,9 @@ def _sgd(recipe: Recipe, model: ResNet) -> torch.optim.SGD:
         lr=optim.learning_rate,
         momentum=optim.momentum,
         nesterov=optim.nesterov,
-        fused=True,
+        # With a scaler the fused step may be skipped while torch counts its first as done, which
+        # leaves the momentum uninitialised.
+        fused=recipe.precision != "float16",
     )
 
 

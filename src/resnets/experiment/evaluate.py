@@ -29,6 +29,8 @@ class Evaluation:
     images: int
     split: str
     protocol: str
+    update: int  # after which the network was saved
+    finished: bool  # whether that was the end of its run
     images_per_second: float
     checkpoint: str
     weights_sha256: str
@@ -63,9 +65,9 @@ def evaluate(
     on = hardware.device(device)
     images = _split(checkpoint, opened, split)
     network = checkpoint.network().to(on)
-    begun = time.monotonic()
+    begun = time.perf_counter()
     counted = build.evaluator(split, images, checkpoint.mean_hwc, on).count(network)
-    seconds = time.monotonic() - begun
+    seconds = time.perf_counter() - begun
     side = images.images_nhwc.shape[1]
     return Evaluation(
         top1_error_percent=counted.error1_percent,
@@ -74,7 +76,10 @@ def evaluate(
         images=counted.images,
         split=split,
         protocol=f"{opened.name} {split}, single view, {side} px, trained at "
-        f"{checkpoint.mean_hwc.shape[0]} px, float32",
+        f"{checkpoint.mean_hwc.shape[0]} px, float32"
+        + ("" if checkpoint.finished else f", UNFINISHED: saved after update {checkpoint.update}"),
+        update=checkpoint.update,
+        finished=checkpoint.finished,
         images_per_second=counted.images / seconds,
         checkpoint=str(checkpoint.path),
         weights_sha256=checkpoint.weights_sha256,
@@ -102,6 +107,10 @@ def _split(checkpoint: Checkpoint, data: DataSet, split: Split) -> ImageSet:
         )
     if split == "test":
         return data.test
+    if data.digest != checkpoint.about["data"]["digest"]:
+        raise DataError(
+            f"--split {split}: this is not the data the network was trained on; use --split test"
+        )
     held_out = checkpoint.recipe.data.held_out_images
     if not held_out:
         if split == "validation":

@@ -18,7 +18,7 @@ def collect() -> dict[str, str | dict[str, str] | None]:
         "commit": commit(),
         "python": sys.version.split()[0],
         "packages": versions,
-        "command": shlex.join(["resnets", *sys.argv[1:]]),
+        "command": shlex.join(sys.orig_argv),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -31,7 +31,7 @@ def commit() -> str | None:
     found = _git(here, "rev-parse", "HEAD")
     if found is None:
         return None
-    return found + ("+changes" if _git(here, "status", "--porcelain", "--", ".") else "")
+    return found + ("+changes" if _git(here.parent, "status", "--porcelain", "--", ".") else "")
 
 
 def _git(folder: Path, *words: str) -> str | None:

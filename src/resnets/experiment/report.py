@@ -19,7 +19,7 @@ def curves(records: Records, path: Path, *, title: str) -> None:
     Args:
         records: The journal's lines.
         path: Where to write the picture.
-        title: Above it.
+        title: The name of the curves in the legend.
 
     Source: the style of He et al. 2015, Fig. 6: dashed training, bold testing.
     """

@@ -5,16 +5,19 @@ RUN/journal.jsonl                     what it measured, a line at a time
 RUN/checkpoints/update-N.safetensors  while it runs: the two newest states
 RUN/model.safetensors                 when it is finished: the network and all about it
 RUN/curves.png                        when it is finished
+RUN/.lock                             held by the process that is training
 """
 
 import contextlib
 import math
+import os
 import shlex
+import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -27,8 +30,9 @@ from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import DivergedError, InterruptedRunError, ResNetsError, RunError
 from resnets.data import opening
 from resnets.data.sets import DataSet
-from resnets.experiment import build, provenance, report
+from resnets.experiment import build, manifests, provenance, report
 from resnets.experiment.build import Parts
+from resnets.experiment.journal import Journal
 from resnets.inference import checkpoints
 from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
 from resnets.recipes import codec
@@ -37,13 +41,11 @@ from resnets.training.loop import Update, due, updates
 
 JOURNAL: Final = "journal.jsonl"
 CURVES: Final = "curves.png"
-STATES_KEPT: Final = 2  # so that one good one survives whatever happens to the newest
 
 _LOG_EVERY: Final = 20
 _EVALUATIONS: Final = 12  # over a whole run, the last one included
 _SAVE_AFTER_S: Final = 5.0
 _SAVE_SHARE: Final = 0.02  # of the time may go into saving
-_FORMAT: Final = 1  # of the manifest
 
 Compile = Literal["auto", "on", "off"]
 
@@ -99,7 +101,7 @@ def start(
     recipe, why = build.resolved(build.fitted(recipe, data), where)
     compiled = _compilation(recipe, data, where, compiling)
     manifest = {
-        "format": _FORMAT,
+        "format": manifests.FORMAT,
         "name": name,
         "recipe": codec.to_tree(recipe),
         "recipe_digest": codec.digest(recipe),
@@ -116,70 +118,58 @@ def start(
         "hardware": hardware.describe(where),
         "provenance": provenance.collect(),
     }
-    folder = _new_folder(out, name)
-    artifacts.write_json(folder / MANIFEST, manifest)
-    with _alone(folder):
-        return _train(folder, manifest, recipe, data)
+    parts = build.build(recipe, data, seed=seed, device=where)  # before anything is written
+    folder = manifests.new_folder(out, name)
+    with artifacts.alone(folder, wait=False):
+        manifests.check_empty(folder)
+        artifacts.write_json(folder / MANIFEST, manifest)
+        return _train(folder, manifest, parts, recipe)
 
 
-def resume(folder: Path, data: DataSet | None = None, recipe: Recipe | None = None) -> Run:
+def resume(
+    folder: Path,
+    data: DataSet | None = None,
+    recipe: Recipe | None = None,
+    device: str | None = None,
+) -> Run:
     """Continue a run where its newest good checkpoint stands, to the same bits.
+
+    A finished run is left as it is, and its result returned.
 
     Args:
         folder: The run's folder.
         data: Where to read the data now; by default where the manifest says.
         recipe: What the caller believes the run's recipe to be; by default the manifest's.
+        device: Where to compute now; by default where the run began. Another kind of device
+            rounds differently.
 
     Raises:
-        RunError: The run is finished, or the recipe or the data are not those it began with.
+        RunError: The recipe or the data are not those it began with, or another process is
+            training it.
         CheckpointError: The manifest is missing or damaged.
     """
-    manifest = read_manifest(folder)
+    folder = folder.expanduser()
+    manifest = manifests.read(folder)
     own = codec.from_tree(manifest["recipe"])
-    if (folder / FINISHED).exists():
-        raise RunError(
-            f"{folder}: this run is finished; `resnets evaluate {folder}` measures it again"
-        )
     if recipe is not None and codec.digest(recipe) != codec.digest(own):
         raise RunError(
             f"{folder}: began with another recipe ({codec.difference(own, recipe)}); resume it "
             "without naming one, or train the new one in a new folder"
         )
+    if (folder / FINISHED).exists():
+        return _already_finished(folder)
     data = opening.open_data(manifest["data"]["where"]) if data is None else data
     if data.digest != manifest["data"]["digest"]:
         raise RunError(
             f"{folder}: began with other data ({manifest['data']['name']} "
             f"{manifest['data']['digest'][:12]}, here {data.name} {data.digest[:12]})"
         )
-    with _alone(folder):
-        return _train(folder, manifest, own, data)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return a run's manifest.
-
-    Raises:
-        RunError: The folder holds no run, or one that cannot be understood.
-    """
-    if not (folder / MANIFEST).exists():
-        raise RunError(f"{folder}: no run in this folder ({MANIFEST} is missing)")
-    manifest = artifacts.read_json(folder / MANIFEST)
-    try:
-        newer = int(manifest["format"]) > _FORMAT
-        codec.from_tree(manifest["recipe"])
-        texts = [manifest["name"], *manifest["classes"], *manifest["data"].values()]
-        runtime = manifest["runtime"]
-        texts += [runtime["device"], runtime["compilation"]["value"]]
-        sound = all(isinstance(t, str) for t in texts)
-        sound = sound and isinstance(manifest["seed"], int) and int(runtime["threads"]) > 0
-        sound = sound and {"name", "where", "digest"} <= set(manifest["data"])
-    except (KeyError, TypeError, ValueError, AttributeError, ResNetsError) as err:
-        raise RunError(f"{folder / MANIFEST}: damaged ({type(err).__name__}: {err})") from err
-    if newer:
-        raise RunError(f"{folder / MANIFEST}: written by a newer resnets; upgrade resnets")
-    if not sound:
-        raise RunError(f"{folder / MANIFEST}: damaged: a value is not what it should be")
-    return manifest
+    where = _device_now(folder, manifest, device)
+    with artifacts.alone(folder, wait=False):
+        if (folder / FINISHED).exists():  # the process that trained it has come to the end
+            return _already_finished(folder)
+        parts = build.build(own, data, seed=manifest["seed"], device=where)
+        return _train(folder, manifest, parts, own)
 
 
 @dataclass(slots=True)
@@ -189,20 +179,20 @@ class _Saver:
     folder: Path
     description: Mapping[str, Any]
     mean_hwc: Tensor
-    last_s: float = field(default_factory=time.monotonic)
+    last_s: float = field(default_factory=time.perf_counter)
     cost_s: float = 0.0
 
     def due(self) -> bool:
         wait_s = max(_SAVE_AFTER_S, self.cost_s / _SAVE_SHARE)
-        return time.monotonic() - self.last_s >= wait_s
+        return time.perf_counter() - self.last_s >= wait_s
 
     def save(self, parts: Parts, number: int, since_log: dict[str, list[float]]) -> None:
         """Write the state after update `number`, then drop all but the newest states."""
-        begun = time.monotonic()
+        begun = time.perf_counter()
         tensors = _model_tensors(parts.model, self.mean_hwc)
         tensors |= _optimizer_tensors(parts.optimizer)
         states = self.folder / STATES
-        path = states / f"update-{number:09d}.safetensors"
+        path = states / _state_name(number)
         about = {
             **self.description,
             "update": number,
@@ -210,9 +200,9 @@ class _Saver:
             "scaler": parts.precision.scaler.state_dict(),
         }
         artifacts.save_tensors(path, tensors, about)
-        for old in sorted(states.glob("update-*.safetensors"))[:-STATES_KEPT]:
+        for old in sorted(states.glob("update-*.safetensors"))[: -manifests.STATES_KEPT]:
             old.unlink()
-        self.last_s = time.monotonic()
+        self.last_s = time.perf_counter()
         self.cost_s = self.last_s - begun
 
     def finish(self, parts: Parts, number: int) -> None:
@@ -220,29 +210,18 @@ class _Saver:
         tensors = _model_tensors(parts.model, self.mean_hwc)
         about = {**self.description, "update": number}
         artifacts.save_tensors(self.folder / FINISHED, tensors, about)
-        for old in (self.folder / STATES).glob("*"):
-            old.unlink()
-        with contextlib.suppress(OSError):
-            (self.folder / STATES).rmdir()
+        shutil.rmtree(self.folder / STATES, ignore_errors=True)
 
 
-def _train(
-    folder: Path,
-    manifest: Mapping[str, Any],
-    recipe: Recipe,
-    data: DataSet,
-) -> Run:
+def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe) -> Run:
     hardware.keep_memory()
-    for unfinished in folder.rglob(".*.partial"):  # what a kill left of a file being written
-        unfinished.unlink()
     runtime = manifest["runtime"]
-    torch.set_num_threads(runtime["threads"])
-    device = hardware.device(runtime["device"])
-    parts = build.build(recipe, data, seed=manifest["seed"], device=device)
+    torch.set_num_threads(min(runtime["threads"], os.cpu_count() or 1))
     done, window = _restore(parts, checkpoints.newest_state(folder))
-    saver = _Saver(folder, _description(manifest), parts.mean_hwc)
-    journal = _Journal(folder / JOURNAL, done, window)
-    _announce(folder, manifest, recipe, done)
+    _clear(folder, done)
+    manifests.announce(folder, manifest, recipe, done)
+    saver = _Saver(folder, manifests.description(manifest), parts.mean_hwc)
+    journal = Journal(folder / JOURNAL, done, window)
     compiled = runtime["compilation"]["value"] == "compiled"
     model: nn.Module = torch.compile(parts.model) if compiled else parts.model  # type: ignore[assignment]
     total, images = recipe.total_steps, recipe.batch_images
@@ -267,74 +246,34 @@ def _train(
                 _check(journal.log(images), update, folder)
             if due(update.number, max(1, total // _EVALUATIONS), total):
                 journal.write(update.number, dict(parts.evaluator.run(parts.model)))
-            if (saver.due() or stop) and update.number < total:
-                _check_finite(parts.model, update, folder)
+            told = stop[0] if stop and update.number < total else None
+            if told or (saver.due() and update.number < total):
+                _check_finite(parts, update, folder)
                 saver.save(parts, update.number, journal.since_log())
             bar.advance(images, journal.note)
-            if stop and update.number < total:
-                raise _interrupted(folder, update.number, total, stop[0])
-    _check_finite(parts.model, update, folder)
+            if told:
+                raise _interrupted(folder, update.number, total, told)
+    _check_finite(parts, update, folder)
     saver.finish(parts, total)
-    return _finished(folder, parts, journal)
+    report.curves(journal.records, folder / CURVES, title=folder.name)
+    return _result(folder, journal.records)
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Refuse to train in a folder in which another process is training."""
-    try:
-        with artifacts.alone(folder, wait=False):
-            yield
-    except TimeoutError as err:
-        raise RunError(f"{folder}: another process is training this run; wait for it") from err
+def _clear(folder: Path, done: int) -> None:
+    """Remove what a kill left half-written, and states that proved unreadable.
+
+    Those would be newer than every state still to come, which would be dropped in their favour.
+    """
+    for unfinished in folder.rglob(".*.partial"):
+        unfinished.unlink()
+    for state in sorted((folder / STATES).glob("update-*.safetensors")):
+        if state.name > _state_name(done):
+            sys.stderr.write(f"note         {state.name} is damaged and was removed\n")
+            state.unlink()
 
 
-class _Journal:
-    """What was measured, on its way to the journal file."""
-
-    def __init__(self, path: Path, done: int, window: Mapping[str, list[float]]) -> None:
-        self.path = path
-        self.note = ""
-        self.records = [r for r in artifacts.read_lines(path) if r.get("update", 0) <= done]
-        artifacts.write_lines(path, self.records)
-        self._window: dict[str, list[Tensor | float]] = {k: list(v) for k, v in window.items()}
-        self._last: Update | None = None
-        self._since_s = time.monotonic()
-        self._since_number = done
-
-    def count(self, update: Update) -> None:
-        """Keep an update's scalars, unread, until they are logged."""
-        self._last = update
-        for name, value in update.measured.items():
-            self._window.setdefault(name, []).append(value)
-
-    def since_log(self) -> dict[str, list[float]]:
-        """Return the scalars not logged yet, so that a resumed run logs the same means."""
-        return {name: [float(v) for v in values] for name, values in self._window.items()}
-
-    def log(self, batch_images: int) -> float:
-        """Write the means since the last time; return the mean loss."""
-        assert self._last is not None
-        means = {n: math.fsum(v) / len(v) for n, v in self.since_log().items()}
-        number = self._last.number
-        now = time.monotonic()
-        rate = (number - self._since_number) * batch_images / (now - self._since_s)
-        measured = {
-            "learning_rate": self._last.learning_rate,
-            **means,
-            "images_per_second": round(rate, 1),
-        }
-        self.write(number, measured)
-        self._since_s, self._since_number = now, number
-        self._window.clear()
-        self.note = f"loss {means['loss']:.3f}, training error {means['train_error_percent']:.1f} %"
-        return means["loss"]
-
-    def write(self, number: int, measured: Mapping[str, float]) -> None:
-        """Append one record."""
-        finite = {k: v if math.isfinite(v) else str(v) for k, v in measured.items()}
-        record = {"update": number, **finite}
-        artifacts.append_line(self.path, record)
-        self.records.append(record)
+def _state_name(number: int) -> str:
+    return f"update-{number:09d}.safetensors"
 
 
 def _restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list[float]]]:
@@ -372,64 +311,33 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _description(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint says of itself: enough to evaluate, predict, export and serve."""
-    kept = ("name", "recipe", "recipe_digest", "seed", "data", "classes", "hardware", "provenance")
-    about = {key: manifest[key] for key in kept}
-    about["kind"] = "classifier"
-    about["preprocessing"] = {
-        "color": "RGB",
-        "resize": "the central square to the side of preprocess.mean, bicubic with antialiasing",
-        "scale": "0 to 1",
-        "subtract": "preprocess.mean, per pixel",
-    }
-    return about
-
-
 def _compilation(
     recipe: Recipe, data: DataSet, device: torch.device, asked: Compile
 ) -> hardware.Choice:
-    if asked != "auto":
-        return hardware.Choice("compiled" if asked == "on" else "eager", "set by hand")
+    if asked == "off":
+        return hardware.Choice("eager", "set by hand")
+    if asked == "on":
+        missing = hardware.missing_for_compiling(device.type)
+        if missing:
+            raise RunError(f"--compile on: compiling does not work here: {missing}")
+        return hardware.Choice("compiled", "set by hand")
     return hardware.compilation(device, build.multiply_adds(recipe, data))
 
 
-def _new_folder(out: Path | None, name: str) -> Path:
-    """Make and return the run's folder, which must hold nothing yet."""
-    if out is None:
-        names = (f"{name}-{n}" if n > 1 else name for n in range(1, sys.maxsize))
-        out = next(p for p in (Path("runs") / n for n in names) if not p.exists())
-    if (out / MANIFEST).exists():
-        raise RunError(
-            f"--out {out}: holds a run already; continue it with `resnets train --resume {out}`, "
-            "or name another folder"
-        )
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise RunError(f"--out {out}: exists and is not empty; name a new folder")
-    with artifacts.storing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    return out
-
-
-def _announce(folder: Path, manifest: Mapping[str, Any], recipe: Recipe, done: int) -> None:
+def _device_now(folder: Path, manifest: Mapping[str, Any], asked: str | None) -> torch.device:
+    """Return the device to continue on, if the run can go on there as it began."""
     runtime = manifest["runtime"]
-    lines = [
-        f"run          {folder}" + (f", continued after update {done:,}" if done else ""),
-        f"recipe       {manifest['name']} {codec.digest(recipe)}, seed {manifest['seed']}, "
-        f"{recipe.total_steps:,} updates of {recipe.batch_images} images",
-        f"data         {manifest['data']['name']} {manifest['data']['digest'][:12]}",
-        f"device       {runtime['device']}, {manifest['hardware']['processor']}, "
-        f"{runtime['threads']} threads, channels-last",
-        *(
-            f"{what:<12} {runtime[what]['value']}: {runtime[what]['reason']}"
-            for what in ("precision", "compilation")
-        ),
-    ]
-    lines.append(f"checkpoints  the {STATES_KEPT} newest while it runs, then {FINISHED} alone")
-    now = hardware.describe(hardware.device(runtime["device"]))
-    if done and now != manifest["hardware"]:
-        lines.append("note         another machine than it began on: the last bits may differ")
-    sys.stderr.write("\n".join(lines) + "\n")
+    try:
+        where = hardware.device(asked or runtime["device"])
+    except ResNetsError as err:
+        if asked is not None:
+            raise
+        raise RunError(f"{folder}: began on {runtime['device']}; {err}") from err
+    if runtime["compilation"]["value"] == "compiled":
+        missing = hardware.missing_for_compiling(where.type)
+        if missing:
+            raise RunError(f"{folder}: began compiled, which does not work here: {missing}")
+    return where
 
 
 def _check(loss: float, update: Update, folder: Path) -> None:
@@ -443,9 +351,10 @@ def _check(loss: float, update: Update, folder: Path) -> None:
     )
 
 
-def _check_finite(model: nn.Module, update: Update, folder: Path) -> None:
+def _check_finite(parts: Parts, update: Update, folder: Path) -> None:
     """Refuse to save a diverged network: a checkpoint is always a good one."""
-    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+    tensors = [*parts.model.state_dict().values(), *_optimizer_tensors(parts.optimizer).values()]
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         _check(math.nan, update, folder)
 
 
@@ -464,6 +373,7 @@ def _stopping() -> Iterator[list[int]]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         asked.append(number)
+        sys.stderr.write("\nstopping after this update; once more to stop at once, unsaved\n")
         restore()
 
     for each in before:
@@ -483,14 +393,25 @@ def _interrupted(folder: Path, number: int, total: int, signal_number: int) -> I
     )
 
 
-def _finished(folder: Path, parts: Parts, journal: _Journal) -> Run:
-    split = parts.evaluator.split
-    last = next(r for r in reversed(journal.records) if f"{split}_images" in r)
-    report.curves(journal.records, folder / CURVES, title=folder.name)
-    return Run(
-        folder=folder,
-        split=split,
-        images=last[f"{split}_images"],
-        top1_error_percent=last[f"{split}_top1_error_percent"],
-        updates=last["update"],
-    )
+def _already_finished(folder: Path) -> Run:
+    """Return a finished run's result, and finish what a kill at its very end left undone."""
+    sys.stderr.write(f"{folder}: this run is finished; nothing was done\n")
+    records = artifacts.read_lines(folder / JOURNAL)
+    if not (folder / CURVES).exists():
+        report.curves(records, folder / CURVES, title=folder.name)
+    shutil.rmtree(folder / STATES, ignore_errors=True)
+    return _result(folder, records)
+
+
+def _result(folder: Path, records: Sequence[Mapping[str, Any]]) -> Run:
+    for record in reversed(records):
+        for split in ("test", "validation"):
+            if f"{split}_top1_error_percent" in record:
+                return Run(
+                    folder=folder,
+                    split=split,
+                    images=record.get(f"{split}_images", 0),
+                    top1_error_percent=record[f"{split}_top1_error_percent"],
+                    updates=record.get("update", 0),
+                )
+    raise RunError(f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it")

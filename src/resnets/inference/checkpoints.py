@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resnets.core import artifacts
-from resnets.core.errors import CheckpointError, ResNetsError
+from resnets.core.errors import CheckpointError, NewerFormatError, ResNetsError
 from resnets.models.network import ResNet
 from resnets.recipes import codec
 from resnets.recipes.schema import Recipe
@@ -37,6 +37,16 @@ class Checkpoint:
     model: dict[str, Tensor]
     mean_hwc: Tensor
     optimizer: dict[str, Tensor]
+
+    @property
+    def update(self) -> int:
+        """The update after which it was saved."""
+        return int(self.about["update"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run that made it had come to its end."""
+        return self.update >= self.recipe.total_steps
 
     @property
     def weights_sha256(self) -> str:
@@ -87,10 +97,16 @@ def newest_state(run: Path) -> Checkpoint | None:
     """Return the newest training state of a run that can be read, or None.
 
     A damaged one is passed over: that is why two are kept.
+
+    Raises:
+        NewerFormatError: One was written by a newer version.
+        StorageError: One may not be read.
     """
     for path in sorted((run / STATES).glob("update-*.safetensors"), reverse=True):
         try:
             return read(path)
+        except NewerFormatError:
+            raise
         except CheckpointError:
             continue
     return None
@@ -113,6 +129,8 @@ def read(path: Path) -> Checkpoint:
             or not all(isinstance(c, str) for c in classes)
         ):
             raise CheckpointError(f"not {recipe.model.classes} class names")
+        if type(about["update"]) is not int:
+            raise CheckpointError("no number of updates")
         if mean_hwc.ndim != 3 or mean_hwc.shape[2] != 3:
             raise CheckpointError("no mean image")
     except (KeyError, TypeError, ResNetsError) as err:

@@ -18,6 +18,8 @@ class Residual(nn.Module):
         gate: T, with values in (0, 1), or None for a residual network.
 
     Source: He et al. 2015, eq. (1) and (2), Fig. 2; Srivastava et al. 2015, eq. (3).
+    Deviation: gated, the body is that of the residual block and the nonlinearity stays after the
+        sum, so that the gate is the only difference from our ResNet.
     """
 
     def __init__(

@@ -106,6 +106,13 @@ def test_a_batch_depends_on_its_number_and_not_on_which_were_asked_for_before():
         assert equal(asked(number), expected[number])
 
 
+def test_a_long_run_does_not_collect_the_orders_of_its_past_epochs():
+    batches_of = made(noise(10))
+    for number in range(1, 101):
+        batches_of(number)
+        assert len(batches_of._orders) <= 2
+
+
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
     images = noise(10)
     first, again, other = (made(images, seed=seed)(2) for seed in (0, 0, 1))

@@ -7,7 +7,6 @@ import pickle
 import socket
 import tarfile
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -78,6 +77,7 @@ class Site:
         self.stalls_after = None
         self.status = None
         self.asked, self.sent = [], []
+        self.over = threading.Event()
         site = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -109,7 +109,7 @@ class Site:
         body = body[: self.sends_at_most]
         if self.stalls_after is not None:
             request.wfile.write(body[: self.stalls_after])
-            time.sleep(0.5)
+            self.over.wait()
             return
         request.wfile.write(body)
         self.sent.append(len(body))
@@ -122,6 +122,7 @@ def site(content):
     thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield made
+    made.over.set()
     made.server.shutdown()
     thread.join()
     made.server.server_close()
@@ -197,7 +198,7 @@ def test_a_download_with_another_checksum_is_refused_and_removed(site, cache, pl
 
 
 def test_a_site_that_stalls_is_given_up_and_what_came_is_kept(site, cache, monkeypatch):
-    monkeypatch.setattr(fetch, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(fetch, "_TIMEOUT_S", 0.5)
     site.stalls_after = 2000
     with pytest.raises(FetchError, match="cannot be reached") as caught:
         fetch.cifar10(site.archive)

@@ -4,7 +4,7 @@ import pytest
 
 from resnets.core.errors import DataError, ModelError, RecipeError, RunError
 from resnets.data import sample, synthetic
-from resnets.experiment import asking, run
+from resnets.experiment import asking, manifests, run
 from resnets.experiment.asking import Changes
 from resnets.models import zoo
 from resnets.recipes.schedule import StepDecay
@@ -75,7 +75,7 @@ def test_a_recipe_is_trained_by_its_name_with_what_was_asked_for(tmp_path):
     ended = asking.start(
         "sample.resnet20", "synthetic", changes, out=tmp_path / "run", seed=3, device="cpu"
     )
-    told = run.read_manifest(tmp_path / "run")
+    told = manifests.read(tmp_path / "run")
     assert ended.updates == 4
     assert told["name"] == "sample.resnet20"
     assert told["seed"] == 3

@@ -15,7 +15,7 @@ def test_the_doctor_says_what_is_here_and_what_would_be_used(tmp_path, monkeypat
         "cores",
         "gpus",
         "bfloat16",
-        "compiler",
+        "compiling",
         "npm",
         "cache",
         "cifar10",

@@ -82,6 +82,23 @@ def test_other_images_of_the_same_classes_are_measured_and_named(finished):
     assert found.data_digest == other.digest
 
 
+def test_the_training_split_of_other_data_is_refused(finished):
+    data = synthetic.make()
+    other = replace(data, test=data.test.take(torch.arange(5)))
+    for split in ("train", "validation"):
+        with pytest.raises(DataError, match=rf"--split {split}: .*; use --split test"):
+            evaluate.evaluate(finished.folder, other, split=split, device="cpu")
+
+
+def test_an_unfinished_run_is_measured_and_said_to_be_unfinished(interrupted, finished):
+    found = evaluate.evaluate(interrupted, device="cpu")
+    assert (found.update, found.finished) == (6, False)
+    assert found.protocol.endswith(", UNFINISHED: saved after update 6")
+    ended = evaluate.evaluate(finished.folder, device="cpu")
+    assert (ended.update, ended.finished) == (10, True)
+    assert "UNFINISHED" not in ended.protocol
+
+
 def test_data_of_other_classes_is_refused_naming_both(finished):
     for classes in (("red", "green", "blue"), ("dark", "blue", "green", "red")):
         other = replace(synthetic.make(), classes=classes)

@@ -7,7 +7,7 @@ from resnets.experiment import provenance
 
 
 def test_provenance_says_the_versions_the_command_and_the_time(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/resnets", "train", "--out", "my run"])
+    monkeypatch.setattr(sys, "orig_argv", ["resnets", "train", "--out", "my run"])
     told = json.loads(json.dumps(provenance.collect()))
     assert set(told) == {"resnets", "commit", "python", "packages", "command", "started"}
     assert told["command"] == "resnets train --out 'my run'"

@@ -21,16 +21,17 @@ from resnets.core.errors import (
 )
 from resnets.data import synthetic
 from resnets.data.sets import ImageSet
-from resnets.experiment import build, run
+from resnets.experiment import build, manifests, run
 from resnets.inference import checkpoints
 from resnets.recipes import codec
 from resnets.recipes.schedule import StepDecay
 
 
 @pytest.fixture(autouse=True)
-def often(monkeypatch):
-    """A record every 4 updates, so that a stop leaves some that are not logged yet."""
+def by_number_and_not_by_the_clock(monkeypatch):
+    """A record every 4 updates, so that a stop leaves some not logged; saving when a test says."""
     monkeypatch.setattr(run, "_LOG_EVERY", 4)
+    monkeypatch.setattr(run, "_SAVE_AFTER_S", 1e9)
 
 
 class Killed(BaseException):
@@ -53,7 +54,7 @@ def states(folder):
 
 def test_a_run_leaves_its_manifest_its_journal_its_network_and_its_curves(finished):
     folder = finished.folder
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
     assert names == ["curves.png", "journal.jsonl", "manifest.json", "model.safetensors"]
     with Image.open(folder / "curves.png") as picture:
         assert picture.format == "PNG"
@@ -110,7 +111,7 @@ def test_the_manifest_is_complete_before_the_first_update(tiny, train, loop, tmp
     loop.monkeypatch.setattr(run, "updates", killed)
     with pytest.raises(Killed):
         train(tiny, tmp_path / "run", seed=7)
-    told = run.read_manifest(tmp_path / "run")
+    told = manifests.read(tmp_path / "run")
     assert codec.from_tree(told["recipe"]) == tiny
     assert told["recipe_digest"] == codec.digest(tiny)
     assert (told["name"], told["seed"]) == ("tiny", 7)
@@ -132,7 +133,7 @@ def test_a_precision_left_to_the_machine_is_decided_and_written_down(tiny, train
     loop.terminate_after(1)
     with pytest.raises(InterruptedRunError):
         train(replace(tiny, precision="auto"), tmp_path / "run")
-    told = run.read_manifest(tmp_path / "run")
+    told = manifests.read(tmp_path / "run")
     assert told["recipe"]["precision"] in ("float32", "bfloat16")
     assert told["runtime"]["precision"]["value"] == told["recipe"]["precision"]
     assert told["runtime"]["precision"]["reason"] != "set by hand"
@@ -141,7 +142,7 @@ def test_a_precision_left_to_the_machine_is_decided_and_written_down(tiny, train
 def test_the_finished_network_carries_all_that_is_needed_to_use_it(finished, tiny):
     checkpoint = checkpoints.newest(finished.folder)
     about = checkpoint.about
-    told = run.read_manifest(finished.folder)
+    told = manifests.read(finished.folder)
     assert checkpoint.recipe == tiny
     for key in ("name", "recipe_digest", "seed", "data", "classes", "hardware", "provenance"):
         assert about[key] == told[key]
@@ -415,6 +416,22 @@ def test_a_manifest_whose_recipe_is_not_valid_is_refused_naming_it(tmp_path, fin
     told["recipe"]["optim"]["momentum"] = 2
     (tmp_path / "manifest.json").write_text(json.dumps(told))
     refused(tmp_path, (RunError, CheckpointError), r"manifest\.json: .*momentum")
+
+
+def test_a_run_that_another_process_is_training_is_refused(interrupted, loop, finished):
+    seen = []
+
+    def resume_again(number):
+        if number == 8:
+            with pytest.raises(RunError, match=f"^{interrupted}: another process") as caught:
+                run.resume(interrupted)
+            seen.append(str(caught.value))
+
+    loop.after_each(resume_again)
+    run.resume(interrupted)
+    assert len(seen) == 1
+    assert weights(interrupted) == weights(finished.folder)
+    assert journal(interrupted) == journal(finished.folder)
 
 
 def occupied(tiny, train, out, match):

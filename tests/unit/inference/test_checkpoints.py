@@ -137,6 +137,15 @@ def test_where_every_state_is_damaged_there_is_no_checkpoint(stored, tmp_path):
         checkpoints.newest(tmp_path)
 
 
+def test_a_state_of_a_newer_version_is_not_passed_over(stored, tmp_path, monkeypatch):
+    states(stored, tmp_path, 1)
+    monkeypatch.setattr(artifacts, "FORMAT", artifacts.FORMAT + 1)
+    states(stored, tmp_path, 2)
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r"update-000000002.*newer resnets.*upgrade"):
+        checkpoints.newest(tmp_path)
+
+
 def test_a_file_that_a_kill_left_half_written_is_not_taken_for_a_state(stored, tmp_path):
     states(stored, tmp_path, 1)
     (tmp_path / "checkpoints" / ".update-000000002.safetensors.partial").write_bytes(b"half")

@@ -1,0 +1,66 @@
+"""What a run measured, on its way to its journal."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from resnets.core import artifacts
+from resnets.training.loop import Update
+
+
+class Journal:
+    """The records of a run, in memory and in its file; those after a resumed update are dropped.
+
+    Args:
+        path: The file, one JSON object a line.
+        done: The update after which the run goes on.
+        window: The scalars counted since the last log when the run was saved.
+    """
+
+    def __init__(self, path: Path, done: int, window: Mapping[str, list[float]]) -> None:
+        self.path = path
+        self.note = ""
+        self.records = [r for r in artifacts.read_lines(path) if r.get("update", 0) <= done]
+        artifacts.write_lines(path, self.records)
+        self._window: dict[str, list[Tensor | float]] = {k: list(v) for k, v in window.items()}
+        self._last: Update | None = None
+        self._since_s = time.perf_counter()
+        self._since_number = done
+
+    def count(self, update: Update) -> None:
+        """Keep an update's scalars, unread, until they are logged."""
+        self._last = update
+        for name, value in update.measured.items():
+            self._window.setdefault(name, []).append(value)
+
+    def since_log(self) -> dict[str, list[float]]:
+        """Return the scalars not logged yet, so that a resumed run logs the same means."""
+        return {name: [float(v) for v in values] for name, values in self._window.items()}
+
+    def log(self, batch_images: int) -> float:
+        """Write the means since the last time; return the mean loss."""
+        assert self._last is not None
+        means = {n: math.fsum(v) / len(v) for n, v in self.since_log().items()}
+        number = self._last.number
+        now = time.perf_counter()
+        rate = (number - self._since_number) * batch_images / (now - self._since_s)
+        measured = {
+            "learning_rate": self._last.learning_rate,
+            **means,
+            "images_per_second": round(rate, 1),
+        }
+        self.write(number, measured)
+        self._since_s, self._since_number = now, number
+        self._window.clear()
+        self.note = f"loss {means['loss']:.3f}, training error {means['train_error_percent']:.1f} %"
+        return means["loss"]
+
+    def write(self, number: int, measured: Mapping[str, float]) -> None:
+        """Append one record."""
+        finite = {k: v if math.isfinite(v) else str(v) for k, v in measured.items()}
+        record = {"update": number, **finite}
+        artifacts.append_line(self.path, record)
+        self.records.append(record)

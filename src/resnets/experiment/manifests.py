@@ -1,0 +1,132 @@
+"""A run's manifest: what the run is, written before its first update and read to continue it."""
+
+import contextlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from resnets.core import artifacts, hardware
+from resnets.core.errors import ResNetsError, RunError
+from resnets.experiment import provenance
+from resnets.inference.checkpoints import FINISHED, MANIFEST
+from resnets.recipes import codec
+from resnets.recipes.schema import Recipe
+
+FORMAT: Final = 1
+STATES_KEPT: Final = 2  # so that one good one survives whatever happens to the newest
+
+_DECIDED: Final = ("precision", "compilation")  # when a run begins, each with a reason
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return a run's manifest.
+
+    Raises:
+        RunError: The folder holds no run, or one that cannot be understood.
+    """
+    if not (folder / MANIFEST).exists():
+        raise RunError(f"{folder}: no run in this folder ({MANIFEST} is missing)")
+    manifest = artifacts.read_json(folder / MANIFEST)
+    try:
+        newer = int(manifest["format"]) > FORMAT
+        codec.from_tree(manifest["recipe"])
+        texts = [manifest["name"], *manifest["classes"], *manifest["data"].values()]
+        runtime = manifest["runtime"]
+        texts += [manifest["recipe_digest"], runtime["device"], manifest["hardware"]["processor"]]
+        texts += [runtime[what][key] for what in _DECIDED for key in ("value", "reason")]
+        sound = all(isinstance(t, str) for t in texts)
+        sound = sound and isinstance(manifest["seed"], int) and int(runtime["threads"]) > 0
+        sound = sound and {"name", "where", "digest"} <= set(manifest["data"])
+        sound = sound and isinstance(manifest["provenance"], dict)
+        sound = sound and isinstance(manifest.get("continued", []), list)
+    except (KeyError, TypeError, ValueError, AttributeError, ResNetsError) as err:
+        raise RunError(f"{folder / MANIFEST}: damaged ({type(err).__name__}: {err})") from err
+    if newer:
+        raise RunError(f"{folder / MANIFEST}: written by a newer resnets; upgrade resnets")
+    if not sound:
+        raise RunError(f"{folder / MANIFEST}: damaged: a value is not what it should be")
+    return manifest
+
+
+def description(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says of itself: enough to evaluate, predict, export and serve."""
+    kept = ("name", "recipe", "recipe_digest", "seed", "data", "classes", "hardware", "provenance")
+    about = {key: manifest[key] for key in kept}
+    about["continued"] = manifest.get("continued", [])
+    about["kind"] = "classifier"
+    about["preprocessing"] = {
+        "color": "RGB",
+        "resize": "the central square to the side of preprocess.mean, bicubic with antialiasing",
+        "scale": "0 to 1",
+        "subtract": "preprocess.mean, per pixel",
+    }
+    return about
+
+
+def new_folder(out: Path | None, name: str) -> Path:
+    """Make and return the run's folder, which must hold nothing yet."""
+    if out is not None:
+        out = out.expanduser()
+        if out.exists():
+            check_empty(out)
+        with artifacts.storing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        return out
+    number = 1
+    while True:
+        free = Path("runs") / (f"{name}-{number}" if number > 1 else name)
+        with artifacts.storing(free), contextlib.suppress(FileExistsError):
+            free.mkdir(parents=True)
+            return free
+        number += 1
+
+
+def check_empty(out: Path) -> None:
+    """Refuse a folder that holds anything.
+
+    Raises:
+        RunError: It does; the message says how to go on if it is a run.
+    """
+    if (out / MANIFEST).exists():
+        raise RunError(
+            f"--out {out}: holds a run already; continue it with `resnets train --resume {out}`, "
+            "or name another folder"
+        )
+    if not out.is_dir() or any(path.name != artifacts.LOCK for path in out.iterdir()):
+        raise RunError(f"--out {out}: exists and is not empty; name a new folder")
+
+
+def announce(folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int) -> None:
+    """Say on stderr what begins or goes on, with the reasons for how it is computed."""
+    runtime = manifest["runtime"]
+    lines = [
+        f"run          {folder}" + (f", continued after update {done:,}" if done else ""),
+        f"recipe       {manifest['name']} {manifest['recipe_digest']}, seed {manifest['seed']}, "
+        f"{recipe.total_steps:,} updates of {recipe.batch_images} images",
+        f"data         {manifest['data']['name']} {manifest['data']['digest'][:12]}",
+        f"device       {runtime['device']}, {manifest['hardware']['processor']}, "
+        f"{runtime['threads']} threads, channels-last",
+        *(
+            f"{what:<12} {runtime[what]['value']}: {runtime[what]['reason']}"
+            for what in ("precision", "compilation")
+        ),
+    ]
+    lines.append(f"checkpoints  the {STATES_KEPT} newest while it runs, then {FINISHED} alone")
+    if done and _note_continuation(folder, manifest, done):
+        lines.append("note         another machine or version than before: last bits may differ")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _note_continuation(folder: Path, manifest: dict[str, Any], done: int) -> bool:
+    """Write into the manifest who continues the run; return whether anything changed."""
+    now: dict[str, dict[str, Any]] = {
+        "hardware": hardware.describe(hardware.device(manifest["runtime"]["device"])),
+        "provenance": provenance.collect(),
+    }
+    manifest["continued"] = [*manifest.get("continued", []), {"update": done, **now}]
+    artifacts.write_json(folder / MANIFEST, manifest)
+    made_by = ("resnets", "commit", "packages")
+    began = manifest["provenance"]
+    same = all(began.get(key) == now["provenance"].get(key) for key in made_by)
+    return not same or manifest["hardware"] != now["hardware"]
