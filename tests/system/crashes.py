@@ -15,12 +15,20 @@ from pathlib import Path
 from resnets.cli.main import main
 from resnets.core import artifacts
 from resnets.experiment import asking, run  # noqa: F401 - imported once for all forks
+from resnets.inference.checkpoints import FINISHED, MANIFEST
 from resnets.models import cost, zoo
 
 run._SAVE_AFTER_S = 0.0  # after every update
 run._SAVE_SHARE = 1e9
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def path_of(given):
+    """Return the path in an audit event's arguments; removing a whole folder gives handles."""
+    path = Path(os.fsdecode(given[0])) if isinstance(given[0], str | bytes | Path) else Path()
+    within = Path(f"/proc/self/fd/{given[1]}")  # of os.remove and os.rmdir; -1 where there is none
+    return within.readlink() / path if not path.is_absolute() and within.is_symlink() else path
 
 
 def die_before(folder, number, told):
@@ -32,8 +40,8 @@ def die_before(folder, number, told):
         writes = event == "open" and isinstance(given[2], int) and given[2] & WRITES
         if not writes and event not in CHANGES:
             return
-        at = Path(os.fsdecode(given[0])) if isinstance(given[0], str | bytes | Path) else None
-        if at is None or not at.is_relative_to(folder):
+        at = path_of(given)
+        if not at.is_relative_to(folder):
             return
         if event != "open" and at.exists() is (event == "os.mkdir"):
             return  # it changes nothing
@@ -66,15 +74,15 @@ def crash(folder, words, number):
     begin = [*words, "--out", str(folder)]
     status, event = fork(begin, lambda told: die_before(folder, number, told))
     story = {"number": number, "before": event, "status": status}
-    if status == -signal.SIGKILL and not (folder / run.FINISHED).exists():
-        began = (folder / run.MANIFEST).exists()
+    if status == -signal.SIGKILL and not (folder / FINISHED).exists():
+        began = (folder / MANIFEST).exists()
         again = ["train", "--resume", str(folder)] if began else begin
         story["status_again"], _ = fork(again, lambda told: None)
     return story
 
 
 def weights(folder):
-    tensors, _ = artifacts.load_tensors(folder / run.FINISHED)
+    tensors, _ = artifacts.load_tensors(folder / FINISHED)
     return artifacts.sha256_of({k: v for k, v in tensors.items() if k.startswith("model.")})
 
 
@@ -86,7 +94,7 @@ def tell(folder, first, step, words):
         at = folder / f"{number:03d}"
         story = crash(at, words, number)
         alive = story["status"] == 0
-        if (at / run.FINISHED).exists():
+        if (at / FINISHED).exists():
             story["weights_sha256"] = weights(at)
             story["left"] = sorted(
                 str(path.relative_to(at)) for path in at.rglob("*") if path.name != ".lock"

@@ -126,7 +126,6 @@ WRONG = {
     "a file to resume": ("train --resume text.txt", "text.txt"),
     "a run without its manifest": ("train --resume headless", "manifest.json"),
     "a run with a damaged manifest": ("train --resume scribbled", "manifest.json"),
-    "a finished run": ("train --resume finished", "finished", "resnets evaluate finished"),
     "a run with another rate": ("train --resume stopped --lr 0.5", "learning_rate", "-> 0.5"),
     "a run with another recipe": ("train sample.plain20 --resume stopped", "shortcut"),
     "a run with another setting": (
@@ -195,6 +194,15 @@ def test_a_wrong_request_costs_one_line_and_writes_nothing(case, place, ask, con
     assert answer.err.endswith("\n")
     for part in named:
         assert part in answer.err
+    assert contents_of(place) == before
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(place, ask, contents_of):
+    before = contents_of(place)
+    answer = ask("train", "--resume", "finished")
+    assert answer.status == 0
+    assert answer.err == "finished: this run is finished; nothing was done\n"
+    assert "% test error" in answer.out
     assert contents_of(place) == before
 
 
@@ -306,6 +314,7 @@ JSON = {
         {
             *("top1_error_percent", "top5_error_percent", "interval_percent", "images", "split"),
             *("protocol", "images_per_second", "checkpoint", "weights_sha256", "data_digest"),
+            *("update", "finished"),
         },
     ),
     "predict": (
@@ -320,7 +329,7 @@ JSON = {
     "list recipes": (
         "list recipes --json",
         {
-            *("recipe", "digest", "data", "updates", "batch_images", "source"),
+            *("recipe", "digest", "data", "updates", "batch_images", "source", "fields"),
             "expected_top1_error_percent",
         },
     ),
@@ -340,7 +349,7 @@ JSON = {
     "doctor": (
         "doctor --json",
         {
-            *("resnets", "torch", "processor", "cores", "gpus", "bfloat16", "compiler", "npm"),
+            *("resnets", "torch", "processor", "cores", "gpus", "bfloat16", "compiling", "npm"),
             *("memory_kept", "cache", "cifar10", "will_use_device", "will_use_precision"),
             *("will_use_threads", "will_compile_short_run", "will_compile_long_run"),
         },

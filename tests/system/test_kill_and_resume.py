@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -40,7 +41,12 @@ class Process:
             if line.startswith("run "):
                 self.announced = time.monotonic()
                 return
+        self.end()
         raise AssertionError(f"ended before it trained: {self.said}")
+
+    def wait_for_words(self, most_s):
+        """Wait until it says something, which is that training begins, or for so long."""
+        select.select([self.popen.stderr], [], [], most_s)
 
     def leave(self, number):
         """Send a signal and wait for the end."""
@@ -85,6 +91,11 @@ class Story:
     continued_after: list[int] = field(default_factory=list)
 
 
+def newest_update(folder):
+    states = (folder / "checkpoints").glob("update-*.safetensors")
+    return max((int(path.stem.removeprefix("update-")) for path in states), default=0)
+
+
 def tell(launch, tiny, folder, precision):
     """Train once undisturbed and once with ten kills."""
     chance = random.Random(f"{SEED} {precision}")
@@ -104,11 +115,12 @@ def tell(launch, tiny, folder, precision):
         if number == KILLS:
             assert process.end() == 0, process.said
         elif number in while_starting:
-            time.sleep(chance.uniform(0, starting_s))
+            process.wait_for_words(chance.uniform(0, starting_s))
         else:
             process.wait_for_training()
-            # Seven of these are a third of the training on average: it does not end too soon.
-            time.sleep(chance.uniform(0, training_s / 10))
+            # Always a part of what is left, so that the run does not end before it is killed.
+            left = 1 - newest_update(story.killed) / UPDATES
+            time.sleep(chance.uniform(0, left * training_s / 5))
             story.kills_in_training += process.popen.poll() is None
         if number < KILLS:
             story.kills += process.leave(signal.SIGKILL) == -signal.SIGKILL

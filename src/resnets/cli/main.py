@@ -21,6 +21,8 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 data_app = typer.Typer(help="List, fetch and check data sets.")
 app.add_typer(data_app, name="data")
 
+_INTERRUPTED = 130  # the shell's status for SIGINT
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 DataOption = Annotated[
     str | None,
@@ -201,36 +203,35 @@ def bench(
 
 def main() -> NoReturn:
     """Run the command; one line and a status for what goes wrong, a traceback with --debug."""
-    debug = "--debug" in sys.argv
     words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        app(words or ["--help"], prog_name="resnets", standalone_mode=False)
+        status = app(words or ["--help"], prog_name="resnets", standalone_mode=False)
+        if status == _INTERRUPTED:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         sys.stdout.flush()  # so that a full disk is said here
-    except _UsageError as err:
-        _leave(_usage(err), 2)
-    except ResNetsError as err:
-        if debug:
+    except (Exception, KeyboardInterrupt) as err:
+        explained = _explain(err)
+        if explained is None or "--debug" in sys.argv:
             raise
-        _leave(str(err), err.exit_status)
-    except OSError as err:
-        if debug:
-            raise
-        _leave(f"{err.filename or 'output'}: {err.strerror or err}", 2)
-    except (MemoryError, RuntimeError) as err:
-        if debug or "memory" not in str(err):
-            raise
-        _leave("out of memory; a smaller --batch-size needs less", 1)
-    except (KeyboardInterrupt, typer.Abort):
-        if debug:
-            raise
-        _leave("stopped", 130)
+        _leave(*explained)
     sys.exit(0)
 
 
-def _usage(err: typer.BadParameter) -> str:
-    """Return what is wrong with the words of the command line, and where to look."""
-    command = err.ctx.command_path if err.ctx is not None else "resnets"
-    return f"{err.format_message().rstrip('.')}; `{command} --help` shows what is accepted"
+def _explain(err: BaseException) -> tuple[str, int] | None:
+    """Return the line and the status for what went wrong; None for a mistake of our own."""
+    if isinstance(err, ResNetsError):
+        return str(err), err.exit_status
+    if isinstance(err, _UsageError):
+        command = err.ctx.command_path if err.ctx is not None else "resnets"
+        wrong = err.format_message().rstrip(".")
+        return f"{wrong}; `{command} --help` shows what is accepted", 2
+    if isinstance(err, KeyboardInterrupt | typer.Abort):
+        return "stopped", _INTERRUPTED
+    if isinstance(err, OSError):
+        return f"{err.filename or 'output'}: {err.strerror or err}", 2
+    if isinstance(err, MemoryError | RuntimeError) and "memory" in str(err):
+        return "out of memory; a smaller --batch-size needs less", 1
+    return None
 
 
 def _leave(message: str, status: int) -> NoReturn:

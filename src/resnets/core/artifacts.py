@@ -1,8 +1,8 @@
 """Files that survive: written whole or not at all, checked when read, never able to run code.
 
-A tensor file is safetensors with one JSON text, `about`, and one SHA-256 over that text and every
-tensor in its header. `about` is what makes the file self-sufficient (recipe, classes,
-preprocessing, provenance); the hash is what tells a damaged file from a good one.
+A tensor file is safetensors with one JSON text, `about`, in its header, and in that one SHA-256
+over all the rest of it and every tensor. `about` is what makes the file self-sufficient (recipe,
+classes, preprocessing, provenance); the hash is what tells a damaged file from a good one.
 """
 
 import contextlib
@@ -104,9 +104,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
         StorageError: It could not be written; what stood at `path` before still does.
     """
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    text = json.dumps({**about, "format": FORMAT}, sort_keys=True)
-    header = {"about": text, "sha256": _digest(plain, text)}
-    write_bytes(path, encode_safetensors(plain, metadata=header))
+    described = {**about, "format": FORMAT}
+    text = json.dumps({**described, "sha256": _digest(plain, described)}, sort_keys=True)
+    # One key: safetensors writes several in another order each time.
+    write_bytes(path, encode_safetensors(plain, metadata={"about": text}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -130,7 +131,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: not a checkpoint of resnets, or cut short ({_one_line(err)})"
         ) from err
     about = _about(path, header)
-    if header.get("sha256") != _digest(tensors, header["about"]):
+    if about.pop("sha256", None) != _digest(tensors, about):
         raise CheckpointError(f"{path}: damaged: its content does not match its checksum")
     return tensors, about
 
@@ -223,8 +224,8 @@ def _about(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
     return dict(about)
 
 
-def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
-    made = hashlib.sha256(about.encode())
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    made = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         made.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -180,8 +180,11 @@ class _Inert:
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads the three numpy names that CIFAR-10's batches use as `_Inert`, and refuses others."""
+class _Unpickler(pickle._Unpickler):
+    """Reads the three numpy names that CIFAR-10's batches use as `_Inert`, and refuses others.
+
+    In Python: the unpickler in C makes room for as many objects as a damaged file says there are.
+    """
 
     def __init__(self, file: BinaryIO, *, encoding: str) -> None:
         super().__init__(file, encoding=encoding)

@@ -86,6 +86,8 @@ def cifar10(archive: Archive = CIFAR10_ARCHIVE) -> DataSet:
             "test.labels": whole.test.labels_n,
         }
         artifacts.save_tensors(kept, tensors, {"kind": "data", "name": "cifar10"})
+        with contextlib.suppress(OSError):  # what an earlier try left, before npm served
+            (kept.parent / f"{archive.file_name}.partial").unlink()
     return _read(kept)
 
 
@@ -148,7 +150,7 @@ def _append(archive: Archive, partial: Path, have: int, bar: Bar) -> None:
 def _read_chunk(archive: Archive, answer: HTTPResponse) -> bytes:
     """Read on from the network; its errors are not the disk's."""
     try:
-        return answer.read(_CHUNK_BYTES)
+        return answer.read1(_CHUNK_BYTES)
     except (OSError, HTTPException) as err:
         raise _unreachable(archive, err) from err
 
@@ -200,9 +202,9 @@ def _unpack(file: Path, names: Collection[str], folder: Path) -> DataSet:
                     name = member.name.rsplit("/", 1)[-1]
                     wanted = name in names and member.isfile()
                     content = archive.extractfile(member) if wanted else None
-                    if content is not None:
-                        with artifacts.storing(folder), (Path(temporary) / name).open("wb") as out:
-                            shutil.copyfileobj(content, out)
+                    while content is not None and (chunk := content.read(_CHUNK_BYTES)):
+                        with artifacts.storing(folder), (Path(temporary) / name).open("ab") as out:
+                            out.write(chunk)
         except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as err:
             raise DataError(f"{file.name}: not a readable archive ({err}); fetch it again") from err
         return cifar.read_folder(Path(temporary))

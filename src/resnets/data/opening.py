@@ -29,11 +29,13 @@ def open_data(where: str | Path) -> DataSet:
         return fetch.cifar10()
     if where == "synthetic":
         return synthetic.make()
+    if str(where) == "":
+        raise DataError(f"--data: an empty name; it takes a folder or one of {', '.join(NAMES)}")
     try:
         path = Path(where).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
     except (OSError, RuntimeError, ValueError) as err:
-        raise DataError(f"--data: no name of a folder ({err})") from err
+        raise DataError(f"--data {str(where)[:80]}: no name of a folder ({err})") from err
     if is_folder:
         return cifar.read_folder(path)
     if exists:

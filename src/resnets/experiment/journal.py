@@ -23,7 +23,7 @@ class Journal:
     def __init__(self, path: Path, done: int, window: Mapping[str, list[float]]) -> None:
         self.path = path
         self.note = ""
-        self.records = [r for r in artifacts.read_lines(path) if r.get("update", 0) <= done]
+        self.records = [r for r in artifacts.read_lines(path) if _up_to(done, r)]
         artifacts.write_lines(path, self.records)
         self._window: dict[str, list[Tensor | float]] = {k: list(v) for k, v in window.items()}
         self._last: Update | None = None
@@ -64,3 +64,8 @@ class Journal:
         record = {"update": number, **finite}
         artifacts.append_line(self.path, record)
         self.records.append(record)
+
+
+def _up_to(done: int, record: Mapping[str, object]) -> bool:
+    update = record.get("update")
+    return isinstance(update, int) and update <= done

@@ -21,7 +21,7 @@ def curves(records: Records, path: Path, *, title: str) -> None:
         path: Where to write the picture.
         title: The name of the curves in the legend.
 
-    Source: the style of He et al. 2015, Fig. 6: dashed training, bold testing.
+    Source: He et al. 2015, Fig. 6.
     """
     compare({title: records}, path)
 

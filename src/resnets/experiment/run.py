@@ -34,7 +34,7 @@ from resnets.experiment import build, manifests, provenance, report
 from resnets.experiment.build import Parts
 from resnets.experiment.journal import Journal
 from resnets.inference import checkpoints
-from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
+from resnets.inference.checkpoints import FINISHED, STATES, Checkpoint
 from resnets.recipes import codec
 from resnets.recipes.schema import Recipe
 from resnets.training.loop import Update, due, updates
@@ -122,7 +122,7 @@ def start(
     folder = manifests.new_folder(out, name)
     with artifacts.alone(folder, wait=False):
         manifests.check_empty(folder)
-        artifacts.write_json(folder / MANIFEST, manifest)
+        manifests.write(folder, manifest)
         return _train(folder, manifest, parts, recipe)
 
 
@@ -372,9 +372,10 @@ def _stopping() -> Iterator[list[int]]:
             signal.signal(each, handler)
 
     def ask(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        sys.stderr.write("\nstopping after this update; once more to stop at once, unsaved\n")
         restore()
+        asked.append(number)
+        # Not through sys.stderr, which may be in the middle of writing when a signal comes.
+        os.write(2, b"\nstopping after this update; once more to stop at once, unsaved\n")
 
     for each in before:
         signal.signal(each, ask)

@@ -35,6 +35,7 @@ STATUS = (
     (errors.DataError, 2),
     (errors.ImageError, 2),
     (errors.CheckpointError, 2),
+    (errors.NewerFormatError, 2),
     (errors.RunError, 2),
     (errors.StorageError, 2),
     (errors.FetchError, 1),

@@ -57,17 +57,23 @@ def python_batch(pixels, labels, name="data_batch_1"):
     }
 
 
-@pytest.fixture
-def expected(invented, monkeypatch):
-    """The invented images and labels, taken for CIFAR-10's."""
+@pytest.fixture(scope="module")
+def hashed(invented):
+    """The invented images as they should be read, their labels, and the hash of both."""
     pixels, labels = invented
     images_nhwc = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     made = hashlib.sha256()
     for part in (slice(50_000), slice(50_000, None)):
         made.update(images_nhwc[part].tobytes())
         made.update(labels[part].astype(np.int64).tobytes())
-    monkeypatch.setattr(cifar, "CONTENT_SHA256", made.hexdigest())
     return images_nhwc, labels, made.hexdigest()
+
+
+@pytest.fixture
+def expected(hashed, monkeypatch):
+    """The same, taken for CIFAR-10's."""
+    monkeypatch.setattr(cifar, "CONTENT_SHA256", hashed[2])
+    return hashed
 
 
 @pytest.mark.parametrize("form", ["python", "binary", "png"])
