@@ -244,7 +244,7 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
             journal.count(update)
             if due(update.number, _LOG_EVERY, total):
                 _check(journal.log(images), update, folder)
-            if due(update.number, max(1, total // _EVALUATIONS), total):
+            if due(update.number, math.ceil(total / _EVALUATIONS), total):
                 journal.write(update.number, dict(parts.evaluator.run(parts.model)))
             told = stop[0] if stop and update.number < total else None
             if told or (saver.due() and update.number < total):
