@@ -228,7 +228,10 @@ def test_ctrl_c_costs_one_line_whatever_the_command_is_doing(ask, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(opening, "open_data", interrupted)
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     answer = ask("data", "check", "synthetic")
+    signal.signal(signal.SIGINT, before)
     assert answer == (130, "", "resnets: stopped\n")
 
 

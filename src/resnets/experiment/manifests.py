@@ -97,8 +97,13 @@ def check_empty(out: Path) -> None:
             f"--out {out}: holds a run already; continue it with `resnets train --resume {out}`, "
             "or name another folder"
         )
-    if not out.is_dir() or any(path.name != artifacts.LOCK for path in out.iterdir()):
+    if not out.is_dir() or any(not _is_remains(path) for path in out.iterdir()):
         raise RunError(f"--out {out}: exists and is not empty; name a new folder")
+
+
+def _is_remains(path: Path) -> bool:
+    """Tell what a run leaves that was killed before it had a manifest."""
+    return path.name == artifacts.LOCK or path.match(".*.partial")
 
 
 def announce(folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int) -> None:
