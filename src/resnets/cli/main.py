@@ -58,7 +58,9 @@ def train(
         Path | None,
         typer.Option(metavar="RUN", help="A new folder for the run. [default: runs/RECIPE]"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="[default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Of everything random. [default: 0]")
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Continue this run; needs nothing else.")
     ] = None,

@@ -16,8 +16,10 @@ def read_rgb(path: Path) -> Image.Image:
         ImageError: There is no such file, or it cannot be decoded, or it would unpack to more
             pixels than Pillow considers safe.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ImageError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise ImageError(f"{path}: not a file; name image files")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -58,6 +58,12 @@ class Changes:
         if self.epochs is not None:
             recipe = self._lengthen(recipe, data)
         recipe = codec.override(recipe, last)
+        training, _ = build.split(recipe, data)
+        if recipe.batch_images > len(training):
+            raise RecipeError(
+                f"batch_images: at most the {len(training):,} training images, "
+                f"got {recipe.batch_images:,}"
+            )
         changed = codec.digest(recipe) != codec.digest(original)
         return replace(recipe, expected=None) if changed else recipe
 

@@ -35,7 +35,9 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.exists():
-        raise RunError(f"{folder}: no run in this folder ({MANIFEST} is missing)")
+        raise RunError(
+            f"{folder}: no run in this folder ({MANIFEST} is missing); name the folder of one"
+        )
     manifest = artifacts.read_json(path)
     written = manifest.get("format")
     if type(written) is int and written > FORMAT:

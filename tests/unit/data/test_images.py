@@ -113,7 +113,7 @@ def fails(path):
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     assert "there is no such file" in fails(tmp_path / "none.png")
-    assert "there is no such file" in fails(tmp_path)
+    assert "not a file; name image files" in fails(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
