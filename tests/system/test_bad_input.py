@@ -156,7 +156,7 @@ WRONG = {
     "a split that was not held out": ("evaluate finished --split validation", "validation"),
     "data of other classes": ("evaluate finished --data cifar10-sample", "10 classes", "4"),
     "an image that is not there": ("predict finished nowhere.png", "nowhere.png", "no such file"),
-    "a folder as image": ("predict finished empty", "empty", "no such file"),
+    "a folder as image": ("predict finished empty", "empty", "not a file"),
     "a text as image": ("predict finished text.jpg", "text.jpg", "not an image"),
     "half an image": ("predict finished half.png", "half.png", "damaged"),
     "an image after a good one": ("predict finished photo.png text.jpg", "text.jpg"),
