@@ -58,6 +58,10 @@ class Journal:
         self.note = f"loss {means['loss']:.3f}, training error {means['train_error_percent']:.1f} %"
         return means["loss"]
 
+    def leave_out(self, seconds: float) -> None:
+        """Leave time that was spent on something else out of the rate of training."""
+        self._since_s += seconds
+
     def write(self, number: int, measured: Mapping[str, float]) -> None:
         """Append one record."""
         finite = {k: v if math.isfinite(v) else str(v) for k, v in measured.items()}

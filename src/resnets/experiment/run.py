@@ -245,7 +245,9 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
             if due(update.number, _LOG_EVERY, total):
                 _check(journal.log(images), update, folder)
             if due(update.number, math.ceil(total / _EVALUATIONS), total):
+                begun = time.perf_counter()
                 journal.write(update.number, dict(parts.evaluator.run(parts.model)))
+                journal.leave_out(time.perf_counter() - begun)
             told = stop[0] if stop and update.number < total else None
             if told or (saver.due() and update.number < total):
                 _check_finite(parts, update, folder)
