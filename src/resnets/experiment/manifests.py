@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from resnets.core import artifacts, hardware
 from resnets.core.errors import RunError
 from resnets.experiment import provenance
@@ -108,7 +110,9 @@ def _is_remains(path: Path) -> bool:
     return path.name == artifacts.LOCK or path.match(".*.partial")
 
 
-def announce(folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int) -> None:
+def announce(
+    folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int, device: torch.device
+) -> None:
     """Say on stderr what begins or goes on, with the reasons for how it is computed."""
     runtime = manifest["runtime"]
     lines = [
@@ -116,7 +120,7 @@ def announce(folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int) 
         f"recipe       {manifest['name']} {manifest['recipe_digest']}, seed {manifest['seed']}, "
         f"{recipe.total_steps:,} updates of {recipe.batch_images} images",
         f"data         {manifest['data']['name']} {manifest['data']['digest'][:12]}",
-        f"device       {runtime['device']}, {manifest['hardware']['processor']}, "
+        f"device       {device}, {manifest['hardware']['processor']}, "
         f"{runtime['threads']} threads, channels-last",
         *(
             f"{what:<12} {runtime[what]['value']}: {runtime[what]['reason']}"
@@ -124,15 +128,17 @@ def announce(folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int) 
         ),
     ]
     lines.append(f"checkpoints  the {STATES_KEPT} newest while it runs, then {FINISHED} alone")
-    if done and _note_continuation(folder, manifest, done):
+    if done and _note_continuation(folder, manifest, done, device):
         lines.append("note         another machine or version than before: last bits may differ")
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def _note_continuation(folder: Path, manifest: dict[str, Any], done: int) -> bool:
+def _note_continuation(
+    folder: Path, manifest: dict[str, Any], done: int, device: torch.device
+) -> bool:
     """Write into the manifest who continues the run; return whether anything changed."""
     now: dict[str, dict[str, Any]] = {
-        "hardware": hardware.describe(hardware.device(manifest["runtime"]["device"])),
+        "hardware": hardware.describe(device),
         "provenance": provenance.collect(),
     }
     manifest["continued"] = [*manifest.get("continued", []), {"update": done, **now}]

@@ -219,7 +219,7 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
     torch.set_num_threads(min(runtime["threads"], os.cpu_count() or 1))
     done, window = _restore(parts, checkpoints.newest_state(folder))
     _clear(folder, done)
-    manifests.announce(folder, manifest, recipe, done)
+    manifests.announce(folder, manifest, recipe, done, parts.batch_of.device)
     saver = _Saver(folder, manifests.description(manifest), parts.mean_hwc)
     journal = Journal(folder / JOURNAL, done, window)
     compiled = runtime["compilation"]["value"] == "compiled"
