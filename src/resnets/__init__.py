@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.run import Compile, Run
     from resnets.inference.predictor import Classifier
-    from resnets.models.network import ResNet
+    from resnets.models.making import Network
 
 __all__ = ["evaluate", "inspect", "load", "model", "open_data", "resume", "train"]
 
 
-def model(name: str, *, classes: int | None = None, seed: int = 0) -> "ResNet":
+def model(name: str, *, classes: int | None = None, seed: int = 0) -> "Network":
     """Return a newly initialised network of the zoo.
 
     Args:
@@ -39,15 +39,15 @@ def model(name: str, *, classes: int | None = None, seed: int = 0) -> "ResNet":
     from dataclasses import replace
 
     from resnets.core.random import generator
-    from resnets.models import network, zoo
+    from resnets.models import making, network, zoo
 
     spec = zoo.named(name)
-    made = network.ResNet(spec if classes is None else replace(spec, classes=classes))
+    made = making.make(spec if classes is None else replace(spec, classes=classes))
     network.he_init(made, generator(seed, "init"))
     return made
 
 
-def inspect(what: "str | Path | ResNet | Run", *, image_px: int | None = None) -> "Inspection":
+def inspect(what: "str | Path | Network | Run", *, image_px: int | None = None) -> "Inspection":
     """Return a network's layers and costs; it shows as a table. See `resnets inspect`."""
     from resnets.experiment import inspection
 

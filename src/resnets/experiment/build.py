@@ -14,8 +14,9 @@ from resnets.data import batches, sets
 from resnets.data.batches import Batch, TrainBatches
 from resnets.data.sets import DataSet, ImageSet
 from resnets.evaluation.single_view import SingleView
-from resnets.models import cost
-from resnets.models.network import ResNet, he_init
+from resnets.models import cost, making
+from resnets.models.making import Network
+from resnets.models.network import he_init
 from resnets.recipes.schema import Recipe
 from resnets.training import decay, losses
 from resnets.training.step import LossOf, Precision
@@ -27,7 +28,7 @@ _EVALUATION_BATCH_IMAGES = 500
 class Parts:
     """Everything the loop needs, on the device."""
 
-    model: ResNet
+    model: Network
     loss_of: LossOf
     batch_of: TrainBatches
     optimizer: torch.optim.Optimizer
@@ -83,7 +84,7 @@ def build(recipe: Recipe, data: DataSet, *, seed: int, device: torch.device) -> 
     assert recipe.precision != "auto"
     train, held_out = split(recipe, data)
     mean_hwc = batches.mean_image(train)
-    model = ResNet(recipe.model)
+    model = making.make(recipe.model)
     he_init(model, generator(seed, "init"))
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
@@ -125,7 +126,7 @@ def evaluator(name: str, images: ImageSet, mean_hwc: Tensor, device: torch.devic
     return SingleView(name, in_order)
 
 
-def _sgd(recipe: Recipe, model: ResNet) -> torch.optim.SGD:
+def _sgd(recipe: Recipe, model: Network) -> torch.optim.SGD:
     optim = recipe.optim
     return torch.optim.SGD(
         decay.parameter_groups(model, optim.weight_decay, optim.decay_on),

@@ -9,7 +9,7 @@ from resnets.inference import checkpoints
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
 from resnets.models.cost import Cost, Layer
-from resnets.models.network import ResNet
+from resnets.models.making import Network
 from resnets.recipes import codec
 
 
@@ -71,7 +71,7 @@ class Inspection:
         return [header, *(_row(layer) for layer in self.cost.layers)]
 
 
-def inspect(what: str | Path | ResNet, image_px: int | None = None) -> Inspection:
+def inspect(what: str | Path | Network, image_px: int | None = None) -> Inspection:
     """Measure a network: one of the zoo by name, a module, or what a checkpoint holds.
 
     Args:
@@ -82,7 +82,7 @@ def inspect(what: str | Path | ResNet, image_px: int | None = None) -> Inspectio
         ModelError: There is no such network, or the image has no pixels.
         CheckpointError: The checkpoint is damaged or foreign.
     """
-    if isinstance(what, ResNet):
+    if isinstance(what, Network):
         return Inspection("network", cost.measure(what.spec, image_px))
     if Path(what).exists():
         checkpoint = checkpoints.newest(what)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from resnets.core import artifacts
 from resnets.core.errors import CheckpointError, NewerFormatError, ResNetsError
-from resnets.models.network import ResNet
+from resnets.models import making
+from resnets.models.making import Network
 from resnets.recipes import codec
 from resnets.recipes.schema import Recipe
 
@@ -53,13 +54,13 @@ class Checkpoint:
         """SHA-256 over the network's tensors' bytes in name order."""
         return artifacts.sha256_of(self.model)
 
-    def network(self) -> ResNet:
+    def network(self) -> Network:
         """Return the network with its weights, ready to predict, in channels-last memory.
 
         Raises:
             CheckpointError: The tensors are not those of the recipe's network.
         """
-        made = ResNet(self.recipe.model)
+        made = making.make(self.recipe.model)
         expected = made.state_dict()
         wrong = sorted(
             {name for name, t in expected.items() if _shape(self.model.get(name)) != _shape(t)}

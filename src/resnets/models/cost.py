@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from resnets.core.errors import ModelError
-from resnets.models.network import ResNet
-from resnets.models.spec import ResNetSpec
+from resnets.models import making
+from resnets.models.making import Network
+from resnets.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Cost:
         return asdict(self)
 
 
-def measure(spec: ResNetSpec, image_px: int | None = None) -> Cost:
+def measure(spec: ModelSpec, image_px: int | None = None) -> Cost:
     """Measure a network for one RGB image, without computing anything.
 
     Args:
@@ -71,7 +72,7 @@ def measure(spec: ResNetSpec, image_px: int | None = None) -> Cost:
     if side < 1:
         raise ModelError(f"image_px: must be positive, got {side}")
     with torch.device("meta"):
-        network = ResNet(spec).eval()
+        network = making.make(spec).eval()
         image = torch.empty(1, 3, side, side)
     layers, stages = _record(network, image)
     return Cost(
@@ -84,7 +85,7 @@ def measure(spec: ResNetSpec, image_px: int | None = None) -> Cost:
     )
 
 
-def _record(network: ResNet, image: Tensor) -> tuple[list[Layer], list[Stage]]:
+def _record(network: Network, image: Tensor) -> tuple[list[Layer], list[Stage]]:
     layers: list[Layer] = []
     sizes: dict[str, tuple[int, ...]] = {}
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.models import blocks
@@ -40,6 +41,19 @@ class ResNet(nn.Module):
             x = stage(x)
             maps[name] = x
         return maps
+
+    def score_map(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes, rows, columns) at every place of a larger image.
+
+        The mean over space becomes one over a sliding window as large as that of the paper's
+        image (7x7 of 224 px), and the linear layer a 1x1 convolution of the same weights.
+
+        Source: He et al. 2015, sec. 3.4.
+        """
+        x = list(self.features(x).values())[-1]
+        window = self.spec.image_px // self.spec.total_stride
+        x = F.avg_pool2d(x, (min(window, x.shape[2]), min(window, x.shape[3])), stride=1)
+        return F.conv2d(x, self.head.weight[:, :, None, None], self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)

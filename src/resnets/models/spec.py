@@ -1,4 +1,4 @@
-"""What a residual network is, as a value."""
+"""What a network is, as a value: the paper's own, and those it compares with."""
 
 from typing import Literal
 
@@ -42,6 +42,7 @@ class ResNetSpec:
     Source: He et al. 2015, sec. 3.3, Table 1; sec. 4.2.
     """
 
+    kind: Literal["resnet"] = "resnet"
     stem: StemSpec
     block: Literal["basic", "bottleneck"]
     stages: tuple[StageSpec, ...]
@@ -52,8 +53,7 @@ class ResNetSpec:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ModelError("model.stages: needs at least one stage")
-        if self.classes < 1:
-            raise ModelError(f"model.classes: must be positive, got {self.classes}")
+        _check_classes(self.classes)
         grown = 1 if self.block == "basic" else 4
         channels = [self.stem.width, *(grown * stage.width for stage in self.stages)]
         if self.shortcut in ("A", "highway") and channels != sorted(channels):
@@ -65,7 +65,100 @@ class ResNetSpec:
         return 224 if self.stem.pool else 32
 
     @property
+    def total_stride(self) -> int:
+        """Pixels of the image for one of the last stage's."""
+        stride = self.stem.stride * (2 if self.stem.pool else 1)
+        for stage in self.stages:
+            stride *= stage.stride
+        return stride
+
+    @property
     def depth(self) -> int:
         """Weighted layers as the paper counts them: not the projections, not the gates."""
         layers = 2 if self.block == "basic" else 3
         return 2 + layers * sum(stage.blocks for stage in self.stages)
+
+
+@spec
+class VggSpec:
+    """Stages of 3x3 convolutions, each ended by a max pool, then three linear layers.
+
+    Source: Simonyan, Zisserman 2015, Table 1, columns D and E.
+    """
+
+    kind: Literal["vgg"] = "vgg"
+    convolutions: tuple[int, ...]  # of each stage; the widths are 64, 128, 256, 512, 512
+    classes: int
+
+    def __post_init__(self) -> None:
+        if len(self.convolutions) != 5 or min(self.convolutions) < 1:
+            raise ModelError(
+                f"model.convolutions: needs five positive numbers, got {self.convolutions}"
+            )
+        _check_classes(self.classes)
+
+    @property
+    def image_px(self) -> int:
+        """The side of the images the paper gives it."""
+        return 224
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers."""
+        return sum(self.convolutions) + 3
+
+
+@spec
+class GoogLeNetSpec:
+    """The network of inception modules as published: local response normalisation, no BN.
+
+    Source: Szegedy et al. 2014, Table 1.
+    """
+
+    kind: Literal["googlenet"] = "googlenet"
+    classes: int
+
+    def __post_init__(self) -> None:
+        _check_classes(self.classes)
+
+    @property
+    def image_px(self) -> int:
+        """The side of the images the paper gives it."""
+        return 224
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers on the longest path, as its paper counts them."""
+        return 22
+
+
+@spec
+class PReLUNetSpec:
+    """Model C of the paper on rectifiers: wide 3x3 convolutions, PReLU, a spatial pyramid.
+
+    Source: He et al. 2015b, Table 3, model C.
+    """
+
+    kind: Literal["prelu-net"] = "prelu-net"
+    classes: int
+
+    def __post_init__(self) -> None:
+        _check_classes(self.classes)
+
+    @property
+    def image_px(self) -> int:
+        """The side of the images the paper gives it."""
+        return 224
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers."""
+        return 22
+
+
+ModelSpec = ResNetSpec | VggSpec | GoogLeNetSpec | PReLUNetSpec
+
+
+def _check_classes(classes: int) -> None:
+    if classes < 1:
+        raise ModelError(f"model.classes: must be positive, got {classes}")

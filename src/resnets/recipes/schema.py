@@ -6,7 +6,7 @@ from typing import Literal
 from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
 from resnets.data.batches import CropFlip
-from resnets.models.spec import ResNetSpec
+from resnets.models.spec import ModelSpec
 from resnets.recipes.schedule import Schedule
 
 
@@ -70,7 +70,7 @@ class Recipe:
 
     source: str
     expected: Expected | None = None
-    model: ResNetSpec
+    model: ModelSpec
     data: DataSpec
     optim: SgdSpec
     schedule: Schedule

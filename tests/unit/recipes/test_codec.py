@@ -87,6 +87,7 @@ def test_the_digest_leaves_out_where_numbers_come_from_and_lead_to():
 
 # One other valid value for every field that changes the numbers.
 OTHER = {
+    "model.kind": None,
     "model.stem.kernel": 5,
     "model.stem.width": 8,
     "model.stem.stride": 2,
@@ -134,6 +135,8 @@ def test_the_digest_changes_with_every_number_of_a_recipe():
         setting = f"{path}={json.dumps(value)}"
         if path == "schedule.kind":
             setting = 'schedule={"kind": "linear", "warmup_steps": 400}'
+        if path == "model.kind":
+            setting = 'model={"kind": "googlenet", "classes": 10}'
         found.add(codec.digest(codec.override(paper, [setting])))
     assert len(found) == 1 + len(OTHER)
 

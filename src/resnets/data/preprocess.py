@@ -1,0 +1,64 @@
+"""From a decoded image to what a network was trained to see."""
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from resnets.core.errors import DataError
+from resnets.core.spec import spec
+
+Interpolation = Literal["bilinear", "bicubic"]
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+# Of RGB in [0, 1], over ImageNet's training set.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@spec
+class Preprocess:
+    """How a network wants its images: the size, and what is subtracted and divided by.
+
+    `mean` and `std` are of RGB in [0, 1]. Without a mean the checkpoint holds one of every pixel,
+    the tensor `preprocess.mean`.
+    """
+
+    resize_px: int  # the shorter side
+    crop_px: int  # the central square
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, float, float] | None = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crop_px <= self.resize_px <= 4096:
+            raise DataError(
+                f"preprocessing: a crop of {self.crop_px} px from a shorter side of "
+                f"{self.resize_px} px; needs 1 <= crop <= resize <= 4096"
+            )
+        if min(self.std) <= 0:
+            raise DataError(f"preprocessing.std: must be positive, got {self.std}")
+
+
+def resize(image: Image.Image, side_px: int, interpolation: Interpolation) -> Image.Image:
+    """Resize the shorter side, with antialiasing; the longer side is rounded down.
+
+    An image that has the side already is returned as it is.
+    """
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    if short == side_px:
+        return image
+    longer = side_px * long // short
+    size = (side_px, longer) if width <= height else (longer, side_px)
+    return image.resize(size, _FILTERS[interpolation])
+
+
+def crop(image: Image.Image, side_px: int) -> np.ndarray:
+    """Return the central square: uint8, shape (side_px, side_px, 3).
+
+    Half a pixel too many goes as torchvision's `CenterCrop` has it: to the nearest even number.
+    """
+    left = round((image.width - side_px) / 2)
+    top = round((image.height - side_px) / 2)
+    return np.asarray(image.crop((left, top, left + side_px, top + side_px)))
