@@ -13,6 +13,7 @@ help: ## Explain every target
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --group judges
 	@touch $@
 
 setup: .venv/ready ## Create .venv with the tested versions of everything
@@ -42,7 +43,10 @@ golden-update: .venv/ready ## Rewrite tests/golden after a change that was meant
 bench: .venv/ready ## Time training against the usual loop, in pairs; writes results/bench-*.json
 	$(BIN)/python bench/train_cifar.py
 
+bench-evaluate: .venv/ready ## Time evaluating ResNet-50 against torchvision's loop; needs ../shared/data
+	$(BIN)/python bench/evaluate_imagenet.py
+
 clean: ## Remove .venv and caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup train fmt check test test-real golden-update bench clean
+.PHONY: help setup train fmt check test test-real golden-update bench bench-evaluate clean

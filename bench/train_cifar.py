@@ -34,7 +34,7 @@ from resnets.core import hardware
 from resnets.data import opening
 from resnets.data.sets import DataSet
 from resnets.experiment import build, provenance
-from resnets.models import network, zoo
+from resnets.models import making, zoo
 from resnets.recipes import catalogue, codec
 from resnets.training.step import train_step
 
@@ -73,7 +73,7 @@ class UsualImages(Dataset[tuple[Tensor, int]]):
 
 
 def usual_loop(data: DataSet, *, tuned: bool) -> Update:
-    model: nn.Module = network.ResNet(zoo.named("cifar-resnet20"))
+    model: nn.Module = making.make(zoo.named("cifar-resnet20"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     if tuned:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -186,7 +186,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def main() -> None:
     hardware.keep_memory()
-    data = opening.open_data("cifar10-sample")
+    data = opening.in_memory(opening.open_data("cifar10-sample"))
     contestants = {
         "usual loop: eager float32 NCHW, DataLoader": usual_loop(data, tuned=False),
         "usual loop tuned: bfloat16, channels-last": usual_loop(data, tuned=True),

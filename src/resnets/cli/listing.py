@@ -6,6 +6,8 @@ from resnets.core import errors
 from resnets.core.errors import DataError
 from resnets.data import fetch as fetching
 from resnets.data import opening
+from resnets.inference import published
+from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
 from resnets.recipes import catalogue, codec
 
@@ -55,6 +57,42 @@ def data_sets() -> list[dict[str, Any]]:
         {"data": name, "here": "yes" if here.get(name, True) else "no", "what": what}
         for name, what in opening.NAMES.items()
     ]
+
+
+def weights(whole: bool) -> list[dict[str, Any]]:
+    """Return all published weights that have a name.
+
+    Args:
+        whole: Whether to add where they come from and how their images are prepared in full.
+    """
+    rows = []
+    for entry in published.CATALOGUE.values():
+        reported, wanted = entry.reported, entry.preprocess
+        row: dict[str, Any] = {
+            "weights": entry.name,
+            "model": entry.model,
+            "reported_top1_error_percent": reported and reported.top1_error_percent,
+            "at": reported and f"{reported.crop_px} of {reported.resize_px} px",
+            "preprocessing": f"{wanted.crop_px} of {wanted.resize_px} px, {wanted.interpolation}",
+            "licence": entry.licence,
+        }
+        if whole:
+            row |= published.description(entry)
+            row["preprocessing"] = codec.preprocess_to_tree(wanted)
+        rows.append(row)
+    return rows
+
+
+def checkpoint(made: Checkpoint) -> dict[str, Any]:
+    """Return what a checkpoint of other people's weights is."""
+    return {
+        "checkpoint": str(made.path),
+        "model": codec.model_to_tree(made.spec),
+        "preprocessing": codec.preprocess_to_tree(made.preprocess),
+        "classes": len(made.classes),
+        "weights_sha256": made.weights_sha256,
+        "source": made.about.get("source"),
+    }
 
 
 def fetch(name: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from resnets.cli import output
+from resnets.cli import output, weights
+from resnets.cli.options import CheckpointArgument, DataOption, Device, Json
 from resnets.core.errors import ResNetsError
 
 app = typer.Typer(
@@ -20,20 +21,9 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 
 data_app = typer.Typer(help="List, fetch and check data sets.")
 app.add_typer(data_app, name="data")
+app.add_typer(weights.app, name="weights")
 
 _INTERRUPTED = 130  # the shell's status for SIGINT
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
-DataOption = Annotated[
-    str | None,
-    typer.Option("--data", metavar="D", help="A name of `resnets data list`, or a folder."),
-]
-Device = Annotated[
-    str | None, typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:N. [default: a GPU if any]")
-]
-CheckpointArgument = Annotated[
-    str, typer.Argument(metavar="CHECKPOINT", help="A run's folder or a checkpoint file.")
-]
 
 
 @app.command()
@@ -100,33 +90,83 @@ def train(
 
 @app.command()
 def evaluate(
-    checkpoint: CheckpointArgument,
+    checkpoint: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CHECKPOINT...",
+            help="A run's folder, a checkpoint file, or published weights; several: the ensemble.",
+        ),
+    ],
     data: DataOption = None,
     split: Annotated[
-        Literal["test", "train", "validation"],
-        typer.Option(help="validation: the images its recipe held out."),
-    ] = "test",
+        Literal["test", "train", "validation"] | None,
+        typer.Option(help="[default: test, or validation where there is no test split]"),
+    ] = None,
+    protocol: Annotated[
+        Literal["single-crop", "ten-crop", "multi-scale"],
+        typer.Option(help="The views of an image to average over (He et al. 2015, sec. 3.4)."),
+    ] = "single-crop",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="auto: the counts of float32, by bfloat16 where that is sure."),
+    ] = "auto",
+    per_class: Annotated[bool, typer.Option("--per-class", help="Each class's error too.")] = False,
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Measure a checkpoint's error on every image of a split, a single view each."""
+    """Measure the error of a checkpoint, or of several together, on every image of a split."""
     from resnets.experiment import evaluate as evaluating
 
-    output.evaluation(evaluating.evaluate(checkpoint, data, split=split, device=device), json)
+    measured = evaluating.evaluate(
+        checkpoint,
+        data,
+        split=split,
+        protocol=protocol,
+        precision=precision,
+        per_class=per_class,
+        device=device,
+    )
+    output.evaluation(measured, json)
 
 
 @app.command()
 def predict(
     checkpoint: CheckpointArgument,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
-    top: Annotated[int, typer.Option(metavar="K", help="Classes to print for each image.")] = 1,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Image files, folders of them, or - for standard input: one image, or names.",
+        ),
+    ],
+    top: Annotated[
+        int, typer.Option(metavar="K", min=1, help="Classes to print for each image.")
+    ] = 1,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT",
+            help="Draw where the class was seen: a .png, or a folder for several images.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Literal["table", "jsonl", "csv"], typer.Option("--format", help="How to print.")
+    ] = "table",
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Name what is in images."""
-    from resnets.inference import predictor
+    from resnets.inference import explanation, pictures, predictor
 
-    output.predictions(predictor.load(checkpoint, device).predict(images, top), json)
+    found = pictures.find(images)
+    classifier = predictor.load(checkpoint, device)
+    if explain is not None:
+        explanation.check(classifier.plain, explain, found)
+    refused = output.predictions(classifier.stream(found, top), "json" if json else layout)
+    if explain is not None:
+        output.explained(explanation.draw(classifier.explain, found, explain))
+    if refused is not None:  # the other images come first
+        raise refused
 
 
 @app.command()
@@ -135,12 +175,21 @@ def inspect(
     image_px: Annotated[
         int | None, typer.Option(metavar="N", help="Side of the image. [default: the paper's]")
     ] = None,
+    diagram: Annotated[
+        Path | None, typer.Option(metavar="OUT.svg", help="Draw it as in Fig. 3, 2 and 5.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Show a network's layers, sizes, parameters and multiply-adds."""
+    """Explain a network: its stages, every different block, sizes, parameters, multiply-adds."""
+    from resnets.experiment import diagram as diagrams
     from resnets.experiment import inspection
 
-    output.inspection(inspection.inspect(model, image_px), json)
+    if diagram is not None:
+        diagrams.check(diagram)
+    found = inspection.inspect(model, image_px)
+    if diagram is not None:
+        found.diagram().save(diagram)
+    output.inspection(found, json)
 
 
 @app.command("list")

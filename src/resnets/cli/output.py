@@ -1,14 +1,20 @@
 """What commands print on standard output: tables for people, or one JSON value."""
 
+import csv
 import json as codec
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from resnets.core.errors import ImageError
 
 if TYPE_CHECKING:
     from resnets.experiment.evaluate import Evaluation
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.run import Run
+    from resnets.inference.explanation import Explanation
     from resnets.inference.predictor import Prediction
 
 
@@ -31,29 +37,68 @@ def finished(run: "Run", json: bool) -> None:
 
 
 def evaluation(measured: "Evaluation", json: bool) -> None:
-    """Print an error with its interval and protocol."""
+    """Print an error with its interval and protocol, then that of each class if it was asked."""
     if json:
         return as_json(measured.to_dict())
-    low, high = measured.interval_percent
-    print(f"top-1 error  {measured.top1_error_percent:.2f} %  (95 %: {low:.2f} to {high:.2f})")
-    print(f"top-5 error  {measured.top5_error_percent:.2f} %")
+    for k, error, (low, high) in (
+        (1, measured.top1_error_percent, measured.top1_interval_percent),
+        (5, measured.top5_error_percent, measured.top5_interval_percent),
+    ):
+        print(f"top-{k} error  {error:.2f} %  (95 %: {low:.2f} to {high:.2f})")
     print(f"images       {measured.images:,}, {measured.images_per_second:,.0f} a second")
     print(f"protocol     {measured.protocol}")
+    if measured.classes is not None:
+        table(measured.classes, json=False)
     return None
 
 
-def predictions(found: "Sequence[Sequence[Prediction]]", json: bool) -> None:
-    """Print the classes of each image, most probable first."""
-    if json:
-        return as_json([one.to_dict() for ranked in found for one in ranked])
+def predictions(
+    found: "Iterable[Sequence[Prediction] | ImageError]",
+    layout: Literal["table", "json", "jsonl", "csv"],
+) -> ImageError | None:
+    """Print the classes of each image, most probable first, as they come.
+
+    Returns:
+        What to say of images that could not be decoded; None where all could.
+    """
+    refused: list[ImageError] = []
+    rows = _rows(found, refused)
+    if layout == "json":
+        as_json([one.to_dict() for one in rows])
+    elif layout == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["file", "class", "class_index", "probability"])
+        for one in rows:
+            writer.writerow(one.to_dict().values())
+    else:
+        for one in rows:
+            if layout == "jsonl":
+                print(codec.dumps(one.to_dict()), flush=True)
+            else:
+                print(f"{one.file}  {one.class_name}  {100 * one.probability:.1f} %", flush=True)
+    if len(refused) > 1:
+        return ImageError(f"{len(refused)} images could not be decoded; the first: {refused[0]}")
+    return refused[0] if refused else None
+
+
+def _rows(
+    found: "Iterable[Sequence[Prediction] | ImageError]", refused: list[ImageError]
+) -> "Iterator[Prediction]":
     for ranked in found:
-        for one in ranked:
-            print(f"{one.file}  {one.class_name}  {100 * one.probability:.1f} %")
-    return None
+        if isinstance(ranked, ImageError):
+            refused.append(ranked)
+        else:
+            yield from ranked
+
+
+def explained(drawn: "Iterable[tuple[Path, Explanation]]") -> None:
+    """Say on stderr what was drawn and by which method."""
+    for path, explanation in drawn:
+        sys.stderr.write(f"{path}: {explanation.class_name}; {explanation.method}\n")
 
 
 def inspection(found: "Inspection", json: bool) -> None:
-    """Print the layers and stages of a network."""
+    """Print what a network is: its stages and blocks; as JSON every layer too."""
     if json:
         return as_json(found.to_dict())
     print(found)

@@ -60,12 +60,13 @@ def mean_image(images: ImageSet) -> Tensor:
     return (total / (255 * len(images))).float()
 
 
-def prepare(images_nhwc: Tensor, mean_hwc: Tensor) -> Tensor:
-    """Turn uint8 images into what the network takes: scaled to [0, 1] less the per-pixel mean.
+def prepare(images_nhwc: Tensor, mean_hwc: Tensor, std_hwc: Tensor | None = None) -> Tensor:
+    """Turn uint8 images into what the network takes: scaled to [0, 1], less a mean, over a std.
 
     Deviation: the scale of [0, 1]. BN after conv1 makes the result the same at any scale.
     """
-    return (images_nhwc.float() / 255 - mean_hwc).permute(0, 3, 1, 2)
+    centred = images_nhwc.float().div_(255).sub_(mean_hwc)
+    return (centred if std_hwc is None else centred.div_(std_hwc)).permute(0, 3, 1, 2)
 
 
 class TrainBatches:
@@ -151,14 +152,20 @@ class TrainBatches:
 
 
 def in_order(
-    images: ImageSet, mean_hwc: Tensor, *, batch_images: int, device: torch.device
+    images: ImageSet,
+    mean_hwc: Tensor,
+    std_hwc: Tensor | None = None,
+    *,
+    batch_images: int,
+    device: torch.device,
 ) -> Iterator[Batch]:
     """Yield the whole set once, in order and unaugmented; the last batch may be smaller."""
     mean = mean_hwc.to(device)
+    std = None if std_hwc is None else std_hwc.to(device)
     for first in range(0, len(images), batch_images):
         part = slice(first, first + batch_images)
         pixels = images.images_nhwc[part].to(device)
-        yield Batch(prepare(pixels, mean), images.labels_n[part].to(device))
+        yield Batch(prepare(pixels, mean, std), images.labels_n[part].to(device))
 
 
 def _windows(images_nhwc: Tensor, pad_px: int) -> Tensor:

@@ -42,6 +42,12 @@ PNG_LABELS: Final = ("train_lables.json", "test_lables.json")  # spelled so in t
 _FOLDERS: Final = (".", "cifar-10-batches-py", "cifar-10-batches-bin", "package")
 
 
+def is_in(folder: Path) -> bool:
+    """Tell whether a folder holds any file of a published form, whole or not."""
+    names = (*PYTHON, *BINARY, *PNG, *PNG_LABELS)
+    return any((folder / at / name).is_file() for at in _FOLDERS for name in names)
+
+
 def read_folder(folder: Path) -> DataSet:
     """Read CIFAR-10 from a folder that holds one of its published forms, or holds such a folder.
 

@@ -1,53 +1,120 @@
-"""From an image file to pixels."""
+"""From an image file to pixels.
 
+Two ways, and docs/images.md says how each treats every odd kind of file: `decode` does what the
+reference libraries do with the images of a data set, so that numbers can be compared;
+`decode_photo` shows a user's photo to the network as a person would see it.
+"""
+
+import io
+import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from resnets.core.errors import ImageError
 
+# A longer one would take gigabytes once its shorter side is resized to a network's 256 px.
+LONGEST_RATIO: Final = 100
+# By content, never by name. Pillow also opens kinds that it hands to another program to render.
+_FORMATS: Final = (
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI"),
+    *("TGA", "TIFF", "WEBP"),
+)
+# Python's filters of warnings belong to the whole process: one thread at a time may change them.
+_filters: Final = threading.Lock()
 
-def read_rgb(path: Path) -> Image.Image:
-    """Decode an image file, turned as its EXIF says, as 8-bit RGB.
+
+def decode(content: bytes, name: str) -> Image.Image:
+    """Decode the bytes of an image file as torchvision's and timm's loaders do, as 8-bit RGB.
+
+    That is Pillow's `convert("RGB")`: not turned as EXIF says, transparency dropped, 16 bits cut
+    off at 255. May be called from several threads.
+
+    Args:
+        content: The file's bytes.
+        name: What to call it in a message.
 
     Raises:
-        ImageError: There is no such file, or it cannot be decoded, or it would unpack to more
-            pixels than Pillow considers safe.
+        ImageError: It cannot be decoded, would unpack to more pixels than Pillow considers safe,
+            or is more than `LONGEST_RATIO` times as long as wide.
+    """
+    return _decoded(content, name, _as_the_reference)
+
+
+def decode_photo(content: bytes, name: str) -> Image.Image:
+    """Decode the bytes of an image file, turned as its EXIF says, as 8-bit RGB.
+
+    Raises:
+        ImageError: As from `decode`.
+    """
+    return _decoded(content, name, lambda image: _as_seen(ImageOps.exif_transpose(image)))
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """Read an image file with `decode_photo`.
+
+    Raises:
+        ImageError: There is no such file, or it is not an image that can be decoded.
     """
     if not path.exists():
         raise ImageError(f"{path}: there is no such file")
     if not path.is_file():
         raise ImageError(f"{path}: not a file; name image files")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _as_rgb(ImageOps.exif_transpose(image))
+        content = path.read_bytes()
+    except OSError as err:
+        raise ImageError(f"{path}: cannot be read ({err.strerror})") from err
+    return decode_photo(content, str(path))
+
+
+def _decoded(
+    content: bytes, name: str, as_rgb: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    try:
+        with _opened(content) as image:
+            _check(image, name)
+            return as_rgb(image)
+    except ImageError:
+        raise
     except UnidentifiedImageError as err:
-        raise ImageError(f"{path}: not an image of a format that can be read") from err
+        raise ImageError(f"{name}: not an image of a format that can be read") from err
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as err:
-        raise ImageError(f"{path}: unpacks to too many pixels; make it smaller first") from err
+        raise ImageError(f"{name}: unpacks to too many pixels; make it smaller first") from err
     # Pillow's decoders raise many kinds on damaged files; each means the same to the user.
     except Exception as err:
-        raise ImageError(f"{path}: a damaged image ({' '.join(str(err).split())[:100]})") from err
+        raise ImageError(f"{name}: a damaged image ({' '.join(str(err).split())[:100]})") from err
 
 
-def centre(image: Image.Image, side_px: int) -> np.ndarray:
-    """Cut out the central square and resize it: uint8, shape (side_px, side_px, 3).
-
-    An image of exactly that size is returned as it is. Bicubic with antialiasing.
-    """
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    if side != side_px:
-        square = square.resize((side_px, side_px), Image.Resampling.BICUBIC)
-    return np.array(square)
+def _opened(content: bytes) -> Image.Image:
+    """Read the header; Pillow's remarks on odd EXIF blocks are of no use to the user."""
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(content))
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _check(image: Image.Image, name: str) -> None:
+    if image.format not in _FORMATS:
+        raise ImageError(f"{name}: {image.format} is no format that can be read; make it a PNG")
+    if max(image.size) > LONGEST_RATIO * min(image.size):
+        raise ImageError(
+            f"{name}: {image.width} x {image.height} pixels; at most {LONGEST_RATIO} times as "
+            "long as wide, so cut it first"
+        )
+
+
+def _as_the_reference(image: Image.Image) -> Image.Image:
+    image.load()
+    # Without it Pillow warns that palette and transparency would need RGBA; same pixels.
+    image.info.pop("transparency", None)
+    return image.convert("RGB")
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
     """Convert any mode; Pillow alone would cut 16 bits off at 255 instead of scaling them."""
     if image.mode.startswith("I"):
         levels = np.asarray(image).clip(0, 65_535) // 257

@@ -5,7 +5,8 @@ from typing import Final
 
 from resnets.core import errors
 from resnets.core.errors import DataError
-from resnets.data import cifar, fetch, sample, synthetic
+from resnets.data import cifar, fetch, folders, imagenet, labels, sample, synthetic
+from resnets.data.files import FileData
 from resnets.data.sets import DataSet
 
 # Name -> what it is, for `resnets data list`.
@@ -16,8 +17,11 @@ NAMES: Final = {
 }
 
 
-def open_data(where: str | Path) -> DataSet:
-    """Open a data set by its name or from a folder that holds CIFAR-10 as published.
+def open_data(where: str | Path) -> DataSet | FileData:
+    """Open a data set by its name or from where it lies; its kind is recognised.
+
+    That is one of `NAMES`, or a folder with CIFAR-10 as published, ImageNet's tars, `labels.csv`,
+    one folder a class, or ImageNet's validation images and devkit; or one of ImageNet's tars.
 
     Raises:
         DataError: There is no such name or folder, or it is not what it should be.
@@ -33,14 +37,61 @@ def open_data(where: str | Path) -> DataSet:
         raise DataError(f"--data: an empty name; it takes a folder or one of {', '.join(NAMES)}")
     try:
         path = Path(where).expanduser()
-        is_folder, exists = path.is_dir(), path.exists()
+        is_folder, is_file = path.is_dir(), path.is_file()
     except (OSError, RuntimeError, ValueError) as err:
         raise DataError(f"--data {str(where)[:80]}: no name of a folder ({err})") from err
     if is_folder:
-        return cifar.read_folder(path)
-    if exists:
-        raise DataError(f"{path}: a file; --data takes a folder or one of {', '.join(NAMES)}")
+        return _open_folder(path)
+    if is_file:
+        return _open_file(path)
     raise DataError(
         errors.unknown("data", str(where), NAMES, "resnets data list")
         + "; nor is there a folder of that name"
     )
+
+
+def in_memory(data: DataSet | FileData) -> DataSet:
+    """Return a data set whose images are in memory, which is what is trained on.
+
+    Raises:
+        DataError: Its images are files.
+    """
+    if isinstance(data, DataSet):
+        return data
+    raise DataError(
+        f"{data.name}: image files, which can be evaluated and checked but not yet trained on; "
+        "`resnets data list` shows what can be"
+    )
+
+
+def _open_folder(path: Path) -> DataSet | FileData:
+    try:
+        if cifar.is_in(path):
+            return cifar.read_folder(path)
+        if imagenet.is_in(path):
+            return imagenet.read_folder(path)
+        if (path / labels.TABLE).is_file():
+            return labels.read(path)
+        if imagenet.is_flat(names := folders.image_names(path)):
+            return imagenet.read_flat(path, names)
+        if folders.holds_classes(path):
+            return folders.read(path)
+    except OSError as err:
+        raise DataError(f"{err.filename or path}: cannot be read ({err.strerror})") from err
+    raise DataError(
+        f"{path}: no data set is recognised here; --data takes a folder with labels.csv "
+        "(file,class_index), one folder of images a class, ImageNet's tars, or CIFAR-10, which "
+        "`resnets data fetch cifar10` gets"
+    )
+
+
+def _open_file(path: Path) -> FileData:
+    if path.suffix.lower() != ".tar":
+        raise DataError(
+            f"{path}: a file; --data takes a folder or one of {', '.join(NAMES)}, or ImageNet's "
+            f"{imagenet.VALIDATION_TAR}"
+        )
+    try:
+        return imagenet.read_tar(path)
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror})") from err

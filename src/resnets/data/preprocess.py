@@ -1,5 +1,6 @@
 """From a decoded image to what a network was trained to see."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -36,8 +37,10 @@ class Preprocess:
                 f"preprocessing: a crop of {self.crop_px} px from a shorter side of "
                 f"{self.resize_px} px; needs 1 <= crop <= resize <= 4096"
             )
-        if min(self.std) <= 0:
+        if not all(0 < std < math.inf for std in self.std):
             raise DataError(f"preprocessing.std: must be positive, got {self.std}")
+        if self.mean is not None and not all(map(math.isfinite, self.mean)):
+            raise DataError(f"preprocessing.mean: must be finite, got {self.mean}")
 
 
 def resize(image: Image.Image, side_px: int, interpolation: Interpolation) -> Image.Image:
@@ -54,6 +57,11 @@ def resize(image: Image.Image, side_px: int, interpolation: Interpolation) -> Im
     return image.resize(size, _FILTERS[interpolation])
 
 
+def central(image: Image.Image, wanted: Preprocess) -> np.ndarray:
+    """Return the one view a network is usually given: uint8, shape (crop_px, crop_px, 3)."""
+    return crop(resize(image, wanted.resize_px, wanted.interpolation), wanted.crop_px)
+
+
 def crop(image: Image.Image, side_px: int) -> np.ndarray:
     """Return the central square: uint8, shape (side_px, side_px, 3).
 
@@ -61,4 +69,4 @@ def crop(image: Image.Image, side_px: int) -> np.ndarray:
     """
     left = round((image.width - side_px) / 2)
     top = round((image.height - side_px) / 2)
-    return np.asarray(image.crop((left, top, left + side_px, top + side_px)))
+    return np.array(image.crop((left, top, left + side_px, top + side_px)))

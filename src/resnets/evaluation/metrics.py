@@ -34,10 +34,47 @@ class TopK:
 
         Source: Wilson 1927, the score interval of a proportion.
         """
-        z, n, p = 1.959964, self.images, (self.images - self.hit1) / self.images
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+        return _score_interval(self.images - self.hit1, self.images)
+
+    @property
+    def interval5_percent(self) -> tuple[float, float]:
+        """The 95 % interval of the top-5 error, in percent."""
+        return _score_interval(self.images - self.hit5, self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class ByClass:
+    """Counts of each class; their sum is the whole set's.
+
+    Args:
+        counts_k3: int64, (classes, 3): images, hits at 1, hits at 5.
+    """
+
+    counts_k3: Tensor
+
+    @staticmethod
+    def of(classes: int) -> "ByClass":
+        """Return counts of nothing yet."""
+        return ByClass(torch.zeros(classes, 3, dtype=torch.int64))
+
+    @staticmethod
+    def count(logits_nk: Tensor, labels_n: Tensor) -> "ByClass":
+        """Count as `count_topk` does."""
+        hit1_n, hit5_n = _hits(logits_nk, labels_n)
+        each = torch.stack([torch.ones_like(labels_n), hit1_n.long(), hit5_n.long()], dim=1)
+        made = torch.zeros(logits_nk.shape[1], 3, dtype=torch.int64, device=labels_n.device)
+        return ByClass(made.index_add_(0, labels_n, each).cpu())
+
+    def __add__(self, other: "ByClass") -> "ByClass":
+        return ByClass(self.counts_k3 + other.counts_k3)
+
+    def __getitem__(self, label: int) -> TopK:
+        return TopK(*self.counts_k3[label].tolist())
+
+    @property
+    def total(self) -> TopK:
+        """The counts over all classes."""
+        return TopK(*self.counts_k3.sum(0).tolist())
 
 
 def count_topk(logits_nk: Tensor, labels_n: Tensor) -> TopK:
@@ -47,13 +84,24 @@ def count_topk(logits_nk: Tensor, labels_n: Tensor) -> TopK:
         logits_nk: Scores, one row an image.
         labels_n: int64, in [0, k).
     """
+    hit1_n, hit5_n = _hits(logits_nk, labels_n)
+    hit1, hit5 = torch.stack([hit1_n.sum(), hit5_n.sum()]).tolist()  # one wait for the device
+    return TopK(len(labels_n), hit1, hit5)
+
+
+def _hits(logits_nk: Tensor, labels_n: Tensor) -> tuple[Tensor, Tensor]:
+    """Return whether each image's class is its first, and whether it is among its first five."""
     target = logits_nk.gather(1, labels_n[:, None])
     above = (~(logits_nk <= target)).sum(1)  # not `>`: NaN must count against the model
     classes = torch.arange(logits_nk.shape[1], device=logits_nk.device)
     tied_before = ((logits_nk == target) & (classes < labels_n[:, None])).sum(1)
     rank = above + tied_before
     rank[target.isnan().squeeze(1)] = logits_nk.shape[1] + 5  # beyond 5 with few classes too
-    hit1, hit5 = torch.stack(
-        [(rank < 1).sum(), (rank < 5).sum()]
-    ).tolist()  # one wait for the device
-    return TopK(len(labels_n), hit1, hit5)
+    return rank < 1, rank < 5
+
+
+def _score_interval(events: int, n: int) -> tuple[float, float]:
+    z, p = 1.959964, events / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)

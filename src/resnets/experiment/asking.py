@@ -142,7 +142,7 @@ def resume(
     if name is not None or not changes.none:
         own = codec.from_tree(manifest["recipe"])
         base = own if name is None else catalogue.named(name)
-        opened = opened or opening.open_data(manifest["data"]["where"])
+        opened = opened or _open(manifest["data"]["where"], None)
         named = changes.apply(base, opened)
         if named.precision == "auto":  # decided when the run began
             named = replace(named, precision=own.precision)
@@ -152,9 +152,9 @@ def resume(
 def _open(data: DataSet | str | Path | None, recipe: Recipe | None) -> DataSet:
     if isinstance(data, DataSet):
         return data
-    if data is not None:
-        return opening.open_data(data)
-    return opening.open_data("cifar10-sample" if recipe is None else recipe.data.name)
+    if data is None:
+        data = "cifar10-sample" if recipe is None else recipe.data.name
+    return opening.in_memory(opening.open_data(data))
 
 
 def _fitting(data: DataSet) -> str:

@@ -12,16 +12,19 @@ from resnets.core.errors import RecipeError
 from resnets.core.random import generator
 from resnets.data import batches, sets
 from resnets.data.batches import Batch, TrainBatches
+from resnets.data.preprocess import Preprocess
 from resnets.data.sets import DataSet, ImageSet
 from resnets.evaluation.single_view import SingleView
 from resnets.models import cost, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
+from resnets.models.spec import check_image_px
 from resnets.recipes.schema import Recipe
 from resnets.training import decay, losses
 from resnets.training.step import LossOf, Precision
 
 _EVALUATION_BATCH_IMAGES = 500
+_ONES = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Parts:
     rate_of: Callable[[int], float]
     precision: Precision
     evaluator: SingleView
+    preprocess: Preprocess
     mean_hwc: Tensor
 
 
@@ -52,8 +56,10 @@ def fitted(recipe: Recipe, data: DataSet) -> Recipe:
     Raises:
         RecipeError: The recipe's network has another number of classes and was not made for
             another data set.
+        ModelError: The images are too small for the network.
     """
     classes = len(data.classes)
+    check_image_px(recipe.model, min(data.train.images_nhwc.shape[1:3]))
     if recipe.data.name == data.name and recipe.model.classes != classes:
         raise RecipeError(
             f"model.classes: {data.name} has {classes} classes, got {recipe.model.classes}"
@@ -104,6 +110,7 @@ def build(recipe: Recipe, data: DataSet, *, seed: int, device: torch.device) -> 
         evaluator=evaluator(
             "validation" if recipe.data.held_out_images else "test", held_out, mean_hwc, device
         ),
+        preprocess=_preprocess(train),
         mean_hwc=mean_hwc,
     )
 
@@ -124,6 +131,12 @@ def evaluator(name: str, images: ImageSet, mean_hwc: Tensor, device: torch.devic
         )
 
     return SingleView(name, in_order)
+
+
+def _preprocess(train: ImageSet) -> Preprocess:
+    """Return how a network trained on small images wants those of any size."""
+    side = train.images_nhwc.shape[1]
+    return Preprocess(resize_px=side, crop_px=side, interpolation="bicubic", mean=None, std=_ONES)
 
 
 def _sgd(recipe: Recipe, model: Network) -> torch.optim.SGD:

@@ -1,117 +1,280 @@
-"""A checkpoint's error on a split, with the protocol it was measured by."""
+"""A checkpoint's error on a split, or several checkpoints' together, with the protocol used."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from resnets.core import hardware
-from resnets.core.errors import DataError
-from resnets.data import opening, sets
+import torch
+
+from resnets.core import hardware, progress
+from resnets.core.errors import DataError, ResNetsError
+from resnets.core.hardware import PrecisionName
+from resnets.data import images, opening, sets
+from resnets.data.files import FileData, ImageFiles
 from resnets.data.sets import DataSet, ImageSet
-from resnets.experiment import build
-from resnets.inference import checkpoints
+from resnets.evaluation import over_files, views
+from resnets.evaluation.metrics import ByClass
+from resnets.evaluation.over_files import Member
+from resnets.evaluation.views import LogScoresOf, Protocol
+from resnets.inference import opening as opening_checkpoints
 from resnets.inference.checkpoints import Checkpoint
+from resnets.inference.predictor import Classifier
 
 Split = Literal["test", "train", "validation"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+_SMALL_IMAGES_TOGETHER = 500  # as while training, so that `evaluate` gives a run's own number
+_VIEWS_TOGETHER = {"cpu": 16, "cuda": 256}  # measured for ResNet-50 (docs/lab-log.md)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """An error over every image of a split.
 
-    `interval_percent` is the 95 % score interval of the top-1 error (Wilson 1927).
+    The intervals are 95 % score intervals (Wilson 1927). `checkpoints` has one entry for each
+    network; of several, the scores were averaged. `close_calls` is of how many images bfloat16
+    could not settle the count, so that float32 did.
     """
 
     top1_error_percent: float
+    top1_interval_percent: tuple[float, float]
     top5_error_percent: float
-    interval_percent: tuple[float, float]
+    top5_interval_percent: tuple[float, float]
     images: int
     split: str
     protocol: str
-    update: int  # after which the network was saved
-    finished: bool  # whether that was the end of its run
+    precision: str
+    close_calls: int
     images_per_second: float
-    checkpoint: str
-    weights_sha256: str
+    checkpoints: tuple[dict[str, Any], ...]
+    data: str
     data_digest: str
+    classes: tuple[dict[str, Any], ...] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values, under the keys of `resnets evaluate --json`."""
-        return asdict(self)
+        values = asdict(self)
+        if self.classes is None:
+            del values["classes"]
+        return values
 
 
 def evaluate(
-    where: str | Path,
-    data: DataSet | str | Path | None = None,
+    where: str | Path | Sequence[str | Path],
+    data: DataSet | FileData | str | Path | None = None,
     *,
-    split: Split = "test",
+    split: Split | None = None,
+    protocol: Protocol = "single-crop",
+    precision: Precision = "auto",
+    per_class: bool = False,
     device: str | None = None,
 ) -> Evaluation:
-    """Measure a checkpoint on a split: a single view of each image, in float32.
+    """Measure a checkpoint on a split; several together are the ensemble, the mean of softmax.
 
     Args:
-        where: A run's folder or a checkpoint file.
-        data: An open data set, a name or a folder; by default what the network was trained on.
-        split: "validation" is what the recipe held out of the training split.
+        where: A run's folder, a checkpoint file, a published name; or several of them.
+        data: An open data set, a name or a path; by default what the network was trained on.
+        split: By default "test", or "validation" where there is no test split. Of small images
+            "validation" is what the recipe held out of the training split.
+        protocol: Which views of an image the scores are averaged over.
+        precision: "auto" gives float32's counts: for small images in memory by computing in
+            float32 as while training, else by bfloat16 wherever its rounding cannot change a
+            count and float32 for the rest. "bfloat16" is all in bfloat16.
+        per_class: Whether to count the errors of each class too.
         device: Where to compute.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it is damaged or foreign.
         DataError: The data is not there, or its classes or images don't fit the network.
+
+    Source: He et al. 2015, sec. 3.4 and 4.2.
     """
-    checkpoint = checkpoints.newest(where)
-    opened = _open(data, checkpoint)
+    names = [where] if isinstance(where, str | Path) else list(where)
+    found = [opening_checkpoints.checkpoint(name) for name in names]
+    for other in found[1:]:
+        if other.classes != found[0].classes:
+            raise ResNetsError(
+                f"{other.path}: its classes are not those of {found[0].path}; an ensemble needs "
+                "networks of the same classes"
+            )
+    opened = _open(data, found[0])
     on = hardware.device(device)
-    images = _split(checkpoint, opened, split)
-    network = checkpoint.network().to(on)
     begun = time.perf_counter()
-    counted = build.evaluator(split, images, checkpoint.mean_hwc, on).count(network)
+    if isinstance(opened, FileData):
+        done = _over_files(found, opened, split, protocol, precision, on)
+    else:
+        done = _in_memory(found, opened, split, protocol, precision, on)
     seconds = time.perf_counter() - begun
-    side = images.images_nhwc.shape[1]
+    total = done.counted.total
     return Evaluation(
-        top1_error_percent=counted.error1_percent,
-        top5_error_percent=counted.error5_percent,
-        interval_percent=counted.interval1_percent,
-        images=counted.images,
-        split=split,
-        protocol=f"{opened.name} {split}, single view, {side} px, trained at "
-        f"{checkpoint.mean_hwc.shape[0]} px, float32"
-        + ("" if checkpoint.finished else f", UNFINISHED: saved after update {checkpoint.update}"),
-        update=checkpoint.update,
-        finished=checkpoint.finished,
-        images_per_second=counted.images / seconds,
-        checkpoint=str(checkpoint.path),
-        weights_sha256=checkpoint.weights_sha256,
+        top1_error_percent=total.error1_percent,
+        top1_interval_percent=total.interval1_percent,
+        top5_error_percent=total.error5_percent,
+        top5_interval_percent=total.interval5_percent,
+        images=total.images,
+        split=done.split,
+        protocol=_sentence(found, opened.name, done),
+        precision=done.precision,
+        close_calls=done.close_calls,
+        images_per_second=total.images / seconds,
+        checkpoints=tuple(_describe(each) for each in found),
+        data=opened.name,
         data_digest=opened.digest,
+        classes=_by_class(done.counted, found[0].classes) if per_class else None,
     )
 
 
-def _open(data: DataSet | str | Path | None, checkpoint: Checkpoint) -> DataSet:
-    if isinstance(data, DataSet):
+def _open(
+    data: DataSet | FileData | str | Path | None, checkpoint: Checkpoint
+) -> DataSet | FileData:
+    if isinstance(data, DataSet | FileData):
         return data
-    return opening.open_data(checkpoint.about["data"]["where"] if data is None else data)
+    if data is not None:
+        return opening.open_data(data)
+    trained_on = checkpoint.about.get("data")
+    if trained_on is None:
+        raise DataError(
+            f"{checkpoint.path.name}: these weights came without their data; say --data D"
+        )
+    return opening.open_data(trained_on["where"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What was counted, and how."""
+
+    split: str
+    counted: ByClass
+    how: str
+    precision: str
+    close_calls: int = 0
+
+
+def _over_files(
+    found: Sequence[Checkpoint],
+    data: FileData,
+    split: Split | None,
+    protocol: Protocol,
+    precision: Precision,
+    device: torch.device,
+) -> _Done:
+    name = split or ("validation" if "validation" in data.splits else "train")
+    if name == "test" or name not in data.splits:
+        raise DataError(f"--split {name}: {data.name} has {', '.join(data.splits)}")
+    files = _relabelled(data, data.splits[name], found[0])
+    fastest = hardware.precision(device).value if precision == "auto" else precision
+    both = precision == "auto" and fastest != "float32"
+    members = []
+    for checkpoint in found:
+        views.check(checkpoint.preprocess, protocol)
+        fast = _scorer(checkpoint, protocol, device, fastest)
+        sure = _scorer(checkpoint, protocol, device, "float32") if both else None
+        members.append(Member(fast, checkpoint.preprocess, sure))
+    with progress.reporting("evaluating", total=len(files), unit="images") as bar:
+        counted = over_files.count(
+            files,
+            members,
+            protocol,
+            classes=len(found[0].classes),
+            decode=images.decode,
+            at_once=_VIEWS_TOGETHER[device.type],
+            bar=bar,
+        )
+    ways = {views.describe(checkpoint.preprocess, protocol): None for checkpoint in found}
+    said = f"{fastest}, close calls in float32" if both else fastest
+    return _Done(name, counted.by_class, "; ".join(ways), said, counted.close_calls)
+
+
+def _scorer(
+    checkpoint: Checkpoint, protocol: Protocol, device: torch.device, precision: str
+) -> LogScoresOf:
+    classifier = Classifier(checkpoint, device, precision)  # type: ignore[arg-type]
+    return classifier.dense_log_scores if protocol == "multi-scale" else classifier.log_scores
+
+
+def _relabelled(data: FileData, files: ImageFiles, checkpoint: Checkpoint) -> ImageFiles:
+    """Return the files with the network's own class indices."""
+    own = checkpoint.classes
+    if data.classes is None or data.classes == own:
+        highest = int(files.labels_n.max())
+        if highest >= len(own):
+            raise DataError(
+                f"{data.name}: has a class index of {highest}, the network {len(own)} classes "
+                f"(0 to {len(own) - 1}); evaluate it on data with its own classes"
+            )
+        return files
+    unknown = [name for name in data.classes if name not in own]
+    if unknown:
+        raise DataError(
+            f"{data.name}: has {len(data.classes)} classes ({data.classes[0]}, ...), of which "
+            f"{len(unknown)} are none of the network's {len(own)} ({unknown[0]}, ...); evaluate "
+            "it on data with its own classes"
+        )
+    index_of = torch.tensor([own.index(name) for name in data.classes])
+    return ImageFiles(files.names, index_of[files.labels_n], files.read)
+
+
+def _in_memory(
+    found: Sequence[Checkpoint],
+    data: DataSet,
+    split: Split | None,
+    protocol: Protocol,
+    precision: Precision,
+    device: torch.device,
+) -> _Done:
+    if protocol != "single-crop":
+        raise DataError(
+            f"--protocol {protocol}: {data.name} has images of the network's own size; the paper "
+            "tests such on the single original view, single-crop"
+        )
+    name: Split = split or "test"
+    for checkpoint in found:
+        _check_fits(checkpoint, data)
+    chosen = _split(found[0], data, name)
+    if name != "test" and len({_held_out(checkpoint) for checkpoint in found}) > 1:
+        raise DataError(
+            f"--split {name}: these networks held out different images; use --split test"
+        )
+    computed: PrecisionName = "float32" if precision == "auto" else precision
+    # Unfused in float32: the very network that was trained.
+    classifiers = [Classifier(c, device, computed, fuse=computed != "float32") for c in found]
+    # One network's logits rank as its scores do, and are what a run itself counts by.
+    scores_of = [each.logits if len(found) == 1 else each.log_scores for each in classifiers]
+    counted = ByClass.of(len(data.classes))
+    for first in range(0, len(chosen), _SMALL_IMAGES_TOGETHER):
+        part = slice(first, first + _SMALL_IMAGES_TOGETHER)
+        each = [scores(chosen.images_nhwc[part]) for scores in scores_of]
+        scores = views.log_mean(torch.stack(each), dim=0)
+        counted += ByClass.count(scores, chosen.labels_n[part].to(device))
+    side = chosen.images_nhwc.shape[1]
+    trained = {f"trained at {checkpoint.preprocess.crop_px} px" for checkpoint in found}
+    how = f"single view, {side} px, {', '.join(sorted(trained))}"
+    return _Done(name, counted, how, computed)
+
+
+def _check_fits(checkpoint: Checkpoint, data: DataSet) -> None:
+    if data.classes != checkpoint.classes:
+        theirs, own = data.classes, checkpoint.classes
+        raise DataError(
+            f"{data.name}: has {len(theirs)} classes ({theirs[0]}, ...), the network "
+            f"{len(own)} ({own[0]}, ...); evaluate it on data with its own classes"
+        )
+    side, wanted = data.test.images_nhwc.shape[1], checkpoint.preprocess.crop_px
+    if data.test.images_nhwc.shape[1:] != (wanted, wanted, 3):
+        raise DataError(f"{data.name}: images of {side} px, the network was trained on {wanted} px")
 
 
 def _split(checkpoint: Checkpoint, data: DataSet, split: Split) -> ImageSet:
-    classes = checkpoint.about["classes"]
-    if list(data.classes) != classes:
-        raise DataError(
-            f"{data.name}: has {len(data.classes)} classes ({data.classes[0]}, ...), the network "
-            f"{len(classes)} ({classes[0]}, ...); evaluate it on data with its own classes"
-        )
-    if data.test.images_nhwc.shape[1:] != checkpoint.mean_hwc.shape:
-        raise DataError(
-            f"{data.name}: images of {tuple(data.test.images_nhwc.shape[1:])}, the network was "
-            f"trained on {tuple(checkpoint.mean_hwc.shape)}"
-        )
     if split == "test":
         return data.test
-    if data.digest != checkpoint.about["data"]["digest"]:
+    recipe = checkpoint.recipe
+    if recipe is None or data.digest != checkpoint.about["data"]["digest"]:
         raise DataError(
             f"--split {split}: this is not the data the network was trained on; use --split test"
         )
-    held_out = checkpoint.recipe.data.held_out_images
+    held_out = recipe.data.held_out_images
     if not held_out:
         if split == "validation":
             raise DataError(
@@ -121,3 +284,51 @@ def _split(checkpoint: Checkpoint, data: DataSet, split: Split) -> ImageSet:
         return data.train
     train, validation = sets.hold_out(data.train, held_out)
     return train if split == "train" else validation
+
+
+def _held_out(checkpoint: Checkpoint) -> tuple[str, int] | None:
+    """Return what of which data a network was not trained on: it is the same for every seed."""
+    recipe = checkpoint.recipe
+    if recipe is None:
+        return None
+    return checkpoint.about["data"]["digest"], recipe.data.held_out_images
+
+
+def _sentence(found: Sequence[Checkpoint], data: str, done: _Done) -> str:
+    """Return everything that a reader must know to compare the number."""
+    parts = [f"{data} {done.split}", done.how, done.precision]
+    if len(found) > 1:
+        parts.insert(0, f"ensemble of {len(found)}, mean of softmax")
+    parts += [
+        f"UNFINISHED: {each.path} saved after update {each.update}"
+        for each in found
+        if not each.finished
+    ]
+    return ", ".join(parts)
+
+
+def _describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "checkpoint": str(checkpoint.path),
+        "name": checkpoint.about.get("name"),
+        "update": checkpoint.update,
+        "finished": checkpoint.finished,
+        "weights_sha256": checkpoint.weights_sha256,
+    }
+
+
+def _by_class(counted: ByClass, classes: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    rows = []
+    for label, name in enumerate(classes):
+        one = counted[label]
+        if one.images:
+            rows.append(
+                {
+                    "class": name,
+                    "class_index": label,
+                    "images": one.images,
+                    "top1_error_percent": one.error1_percent,
+                    "top5_error_percent": one.error5_percent,
+                }
+            )
+    return tuple(rows)

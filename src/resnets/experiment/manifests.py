@@ -12,8 +12,10 @@ import torch
 
 from resnets.core import artifacts, hardware
 from resnets.core.errors import RunError
+from resnets.data.preprocess import Preprocess
 from resnets.experiment import provenance
 from resnets.inference.checkpoints import FINISHED, MANIFEST
+from resnets.recipes import codec
 from resnets.recipes.schema import Recipe
 
 FORMAT: Final = 1
@@ -57,18 +59,14 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def description(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def description(manifest: Mapping[str, Any], preprocess: Preprocess) -> dict[str, Any]:
     """Return what a checkpoint says of itself: enough to evaluate, predict, export and serve."""
     kept = ("name", "recipe", "recipe_digest", "seed", "data", "classes", "hardware", "provenance")
     about = {key: manifest[key] for key in kept}
     about["continued"] = manifest.get("continued", [])
     about["kind"] = "classifier"
-    about["preprocessing"] = {
-        "color": "RGB",
-        "resize": "the central square to the side of preprocess.mean, bicubic with antialiasing",
-        "scale": "0 to 1",
-        "subtract": "preprocess.mean, per pixel",
-    }
+    about["model"] = manifest["recipe"]["model"]
+    about["preprocessing"] = codec.preprocess_to_tree(preprocess)
     return about
 
 

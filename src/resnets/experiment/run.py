@@ -30,13 +30,14 @@ from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import DivergedError, InterruptedRunError, ResNetsError, RunError
 from resnets.data import opening
 from resnets.data.sets import DataSet
-from resnets.experiment import build, manifests, provenance, report
+from resnets.experiment import averaging, build, manifests, provenance, report
 from resnets.experiment.build import Parts
 from resnets.experiment.journal import Journal
 from resnets.inference import checkpoints
 from resnets.inference.checkpoints import FINISHED, STATES, Checkpoint
 from resnets.recipes import codec
 from resnets.recipes.schema import Recipe
+from resnets.training import averages
 from resnets.training.loop import Update, due, updates
 
 JOURNAL: Final = "journal.jsonl"
@@ -158,7 +159,8 @@ def resume(
         )
     if (folder / FINISHED).exists():
         return _already_finished(folder)
-    data = opening.open_data(manifest["data"]["where"]) if data is None else data
+    if data is None:
+        data = opening.in_memory(opening.open_data(manifest["data"]["where"]))
     if data.digest != manifest["data"]["digest"]:
         raise RunError(
             f"{folder}: began with other data ({manifest['data']['name']} "
@@ -220,7 +222,7 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
     done, window = _restore(parts, checkpoints.newest_state(folder))
     _clear(folder, done)
     manifests.announce(folder, manifest, recipe, done, parts.batch_of.device)
-    saver = _Saver(folder, manifests.description(manifest), parts.mean_hwc)
+    saver = _Saver(folder, manifests.description(manifest, parts.preprocess), parts.mean_hwc)
     journal = Journal(folder / JOURNAL, done, window)
     compiled = runtime["compilation"]["value"] == "compiled"
     model: nn.Module = torch.compile(parts.model) if compiled else parts.model  # type: ignore[assignment]
@@ -256,6 +258,9 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
             if told:
                 raise _interrupted(folder, update.number, total, told)
     _check_finite(parts, update, folder)
+    if recipe.true_averages:
+        averages.replace_moving_averages(parts.model, averaging.over_epoch(parts.batch_of))
+        journal.write(total, dict(parts.evaluator.run(parts.model)))
     saver.finish(parts, total)
     report.curves(journal.records, folder / CURVES, title=folder.name)
     return _result(folder, journal.records)
@@ -301,7 +306,7 @@ def _restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, lis
 
 def _model_tensors(model: nn.Module, mean_hwc: Tensor) -> dict[str, Tensor]:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    return tensors | {"preprocess.mean": mean_hwc}
+    return tensors | {checkpoints.MEAN: mean_hwc}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -9,14 +9,17 @@ from torch import Tensor
 
 from resnets.core import artifacts
 from resnets.core.errors import CheckpointError, NewerFormatError, ResNetsError
+from resnets.data.preprocess import Preprocess
 from resnets.models import making
 from resnets.models.making import Network
+from resnets.models.spec import ModelSpec
 from resnets.recipes import codec
 from resnets.recipes.schema import Recipe
 
 FINISHED: Final = "model.safetensors"  # what a finished run leaves: weights and description
 STATES: Final = "checkpoints"  # while it runs: the same and the optimizer's state, newest last
 MANIFEST: Final = "manifest.json"
+MEAN: Final = "preprocess.mean"  # the tensor of the per-pixel mean, where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +28,44 @@ class Checkpoint:
 
     Args:
         path: The file it was read from.
-        about: Its description as JSON values: recipe, classes, data, provenance.
-        recipe: The recipe it was trained with.
+        about: Its description as JSON values: model, classes, recipe or source, provenance.
+        spec: The network.
+        preprocess: How it wants its images.
+        mean_hwc: What to subtract from RGB in [0, 1]: float32, (1, 1, 3), or (height, width, 3)
+            where it is the per-pixel mean.
+        recipe: The recipe it was trained with; None for weights that came from elsewhere.
         model: The network's tensors by name.
-        mean_hwc: Per-pixel mean to subtract, float32 in [0, 1], (height, width, 3).
         optimizer: The optimizer's tensors by name; empty in a finished run.
     """
 
     path: Path
     about: dict[str, Any]
-    recipe: Recipe
-    model: dict[str, Tensor]
+    spec: ModelSpec
+    preprocess: Preprocess
     mean_hwc: Tensor
+    recipe: Recipe | None
+    model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return tuple(self.about["classes"])
+
+    @property
     def update(self) -> int:
-        """The update after which it was saved."""
+        """The update after which it was saved; 0 for weights that came from elsewhere."""
         return int(self.about["update"])
 
     @property
     def finished(self) -> bool:
         """Whether the run that made it had come to its end."""
-        return self.update >= self.recipe.total_steps
+        return self.recipe is None or self.update >= self.recipe.total_steps
+
+    @property
+    def std_hwc(self) -> Tensor:
+        """What to divide by after the mean is subtracted: float32, (1, 1, 3)."""
+        return torch.tensor(self.preprocess.std).view(1, 1, 3)
 
     @property
     def weights_sha256(self) -> str:
@@ -58,19 +76,21 @@ class Checkpoint:
         """Return the network with its weights, ready to predict, in channels-last memory.
 
         Raises:
-            CheckpointError: The tensors are not those of the recipe's network.
+            CheckpointError: The tensors are not those of that network.
         """
-        made = making.make(self.recipe.model)
+        with torch.device("meta"):
+            made = making.make(self.spec)
         expected = made.state_dict()
         wrong = sorted(
-            {name for name, t in expected.items() if _shape(self.model.get(name)) != _shape(t)}
+            {name for name, t in expected.items() if _form(self.model.get(name)) != _form(t)}
             | (set(self.model) - set(expected))
         )
         if wrong:
             raise CheckpointError(
-                f"{self.path}: its tensors do not fit its recipe's network: {', '.join(wrong[:3])}"
+                f"{self.path}: its tensors do not fit its network: {', '.join(wrong[:3])}"
             )
-        made.load_state_dict(self.model)
+        # On the meta device nothing is drawn at random first, which takes longer than reading.
+        made.load_state_dict({n: t.clone() for n, t in self.model.items()}, assign=True)
         made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return made.eval()
 
@@ -121,34 +141,45 @@ def read(path: Path) -> Checkpoint:
     """
     tensors, about = artifacts.load_tensors(path)
     try:
-        recipe = codec.from_tree(about["recipe"])
-        mean_hwc = tensors["preprocess.mean"]
+        spec = codec.model_from_tree(about["model"])
+        recipe = None if about["recipe"] is None else codec.from_tree(about["recipe"])
+        preprocess = codec.preprocess_from_tree(about["preprocessing"])
+        mean_hwc = _mean(preprocess, tensors)
         classes = about["classes"]
         if (
             not isinstance(classes, list)
-            or len(classes) != recipe.model.classes
+            or len(classes) != spec.classes
             or not all(isinstance(c, str) for c in classes)
         ):
-            raise CheckpointError(f"not {recipe.model.classes} class names")
+            raise CheckpointError(f"not {spec.classes} class names")
         if type(about["update"]) is not int:
             raise CheckpointError("no number of updates")
-        if mean_hwc.ndim != 3 or mean_hwc.shape[2] != 3:
-            raise CheckpointError("no mean image")
     except (KeyError, TypeError, ResNetsError) as err:
         raise CheckpointError(f"{path}: holds no classifier of resnets ({err})") from err
     return Checkpoint(
         path=path,
         about=about,
+        spec=spec,
+        preprocess=preprocess,
+        mean_hwc=mean_hwc,
         recipe=recipe,
         model=_part(tensors, "model."),
-        mean_hwc=mean_hwc,
         optimizer=_part(tensors, "optimizer."),
     )
+
+
+def _mean(preprocess: Preprocess, tensors: dict[str, Tensor]) -> Tensor:
+    if preprocess.mean is not None:
+        return torch.tensor(preprocess.mean).view(1, 1, 3)
+    mean_hwc = tensors[MEAN]
+    if mean_hwc.shape != (preprocess.crop_px, preprocess.crop_px, 3):
+        raise CheckpointError("no mean image")
+    return mean_hwc
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
-    return None if tensor is None else tuple(tensor.shape)
+def _form(tensor: Tensor | None) -> tuple[torch.dtype, tuple[int, ...]] | None:
+    return None if tensor is None else (tensor.dtype, tuple(tensor.shape))

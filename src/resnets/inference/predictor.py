@@ -1,17 +1,27 @@
-"""From a checkpoint to predictions on image files; no training code, no web code."""
+"""From a checkpoint to scores and predictions; no training code, no web code."""
 
-from collections.abc import Iterable
+import itertools
+import math
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from resnets.core import hardware
-from resnets.core.errors import ResNetsError
-from resnets.data import batches, images
-from resnets.inference import checkpoints
+from resnets.core.errors import ImageError, ResNetsError
+from resnets.core.hardware import PrecisionName
+from resnets.data import batches, preprocess
+from resnets.inference import explanation, fused, opening, pictures
 from resnets.inference.checkpoints import Checkpoint
+from resnets.inference.explanation import Explanation
+from resnets.inference.pictures import Picture
+
+_TOGETHER = 16  # pictures decoded, then scored, at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,61 +44,162 @@ class Prediction:
 
 
 class Classifier:
-    """A trained network that takes image files.
+    """A trained network that takes images.
 
     Args:
         checkpoint: An opened checkpoint.
         device: Where to compute.
+        precision: What the convolutions compute in; scores are float32 always.
+        fuse: Whether to fold BN into the convolutions, which is faster and rounds differently
+            from the network that was trained.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device,
+        precision: PrecisionName = "float32",
+        fuse: bool = True,
+    ) -> None:
         self.checkpoint = checkpoint
         self.device = device
-        self.network = checkpoint.network().to(device)
-        self.classes: tuple[str, ...] = tuple(checkpoint.about["classes"])
-        self.side_px = checkpoint.mean_hwc.shape[0]
+        self.classes = checkpoint.classes
+        self.plain = checkpoint.network().to(device)
+        dtype = hardware.DTYPES[precision]
+        self.network = fused.fuse(self.plain, dtype) if fuse else self.plain
+        self._mean_hwc = checkpoint.mean_hwc.to(device)
+        self._std_hwc = checkpoint.std_hwc.to(device)
 
-    def probabilities(self, images_nhwc: Tensor) -> Tensor:
-        """Return softmax scores, (n, classes), of uint8 images (n, side_px, side_px, 3)."""
-        ready = batches.prepare(
-            images_nhwc.to(self.device), self.checkpoint.mean_hwc.to(self.device)
-        )
+    def prepared(self, images_nhwc: Tensor) -> Tensor:
+        """Return what the network takes, (n, 3, h, w), of uint8 images of one size."""
+        mean_hwc = self._mean_hwc
+        if mean_hwc.shape[0] > 1 and images_nhwc.shape[1:] != mean_hwc.shape:
+            mean_hwc = mean_hwc.mean((0, 1), keepdim=True)  # another size has no per-pixel mean
+        return batches.prepare(images_nhwc.to(self.device), mean_hwc, self._std_hwc)
+
+    def logits(self, images_nhwc: Tensor) -> Tensor:
+        """Return logits, (n, classes), of uint8 images of the size the network was made for."""
         with torch.inference_mode():
-            scores: Tensor = self.network(ready).softmax(dim=1)
-        return scores
+            logits: Tensor = self.network(self.prepared(images_nhwc))
+        return logits
+
+    def log_scores(self, images_nhwc: Tensor) -> Tensor:
+        """Return log softmax scores, (n, classes), of uint8 images of the network's size."""
+        return self.logits(images_nhwc).log_softmax(dim=1)
+
+    def dense_log_scores(self, images_nhwc: Tensor) -> Tensor:
+        """Return the logarithms of softmax scores, (n, classes), of uint8 images of any one size.
+
+        The network runs over the whole image; the scores are the mean of its score map.
+
+        Source: He et al. 2015, sec. 3.4.
+        """
+        with torch.inference_mode():
+            logits = self.network.score_map(self.prepared(images_nhwc))
+            scores = logits.log_softmax(dim=1).flatten(2)
+            return scores.logsumexp(dim=2) - math.log(scores.shape[2])
 
     def predict(self, files: Iterable[str | Path], top: int = 1) -> list[list[Prediction]]:
         """Return the `top` most probable classes of each file, most probable first.
 
         Args:
-            files: Image files of any size; resized and cropped to what the network was trained on.
+            files: Image files of any size; resized and cropped as the network wants them.
             top: How many classes; at most as many as there are.
 
         Raises:
             ImageError: A file cannot be decoded.
         """
+        made = []
+        for found in self.stream([pictures.file(Path(file)) for file in files], top):
+            if isinstance(found, ImageError):
+                raise found
+            made.append(found)
+        return made
+
+    def stream(
+        self, wanted: Iterable[Picture], top: int = 1
+    ) -> Iterator[list[Prediction] | ImageError]:
+        """Yield for each picture, in order, its `top` classes, or why it cannot be decoded.
+
+        Args:
+            wanted: Any number of pictures; a few at a time are in memory.
+            top: How many classes; at most as many as there are.
+        """
         if top < 1:
             raise ResNetsError(f"--top: must be at least 1, got {top}")
-        return [self._rank(file, top) for file in files]
+        waiting = iter(wanted)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            while together := list(itertools.islice(waiting, _TOGETHER)):
+                views = list(pool.map(self._view, together))
+                ready = [view for view in views if not isinstance(view, ImageError)]
+                ranked = iter(self._rank(ready, together, views, top))
+                for view in views:
+                    yield view if isinstance(view, ImageError) else next(ranked)
 
-    def _rank(self, file: str | Path, top: int) -> list[Prediction]:
-        pixels = images.centre(images.read_rgb(Path(file)), self.side_px)
-        scores = self.probabilities(torch.from_numpy(pixels)[None])[0]
+    def explain(self, image: str | Path | Picture, class_index: int | None = None) -> Explanation:
+        """Return where in an image the network saw a class, by default the most probable.
+
+        Args:
+            image: A file, or a picture.
+            class_index: Of which class.
+
+        Raises:
+            ModelError: The network does not end in a mean over space and one linear layer.
+            ImageError: The image cannot be decoded.
+        """
+        picture = image if isinstance(image, Picture) else pictures.file(Path(image))
+        pixels = preprocess.central(picture.read(), self.checkpoint.preprocess)
+        return explanation.of_view(
+            self.plain,
+            self.prepared(torch.from_numpy(pixels)[None]),
+            pixels,
+            file=picture.name,
+            classes=self.classes,
+            class_index=class_index,
+        )
+
+    def _view(self, picture: Picture) -> np.ndarray | ImageError:
+        try:
+            return preprocess.central(picture.read(), self.checkpoint.preprocess)
+        except ImageError as err:
+            return err
+
+    def _rank(
+        self,
+        ready: list[np.ndarray],
+        pictures: list[Picture],
+        views: list[np.ndarray | ImageError],
+        top: int,
+    ) -> list[list[Prediction]]:
+        if not ready:
+            return []
+        names = [
+            picture.name
+            for picture, view in zip(pictures, views, strict=True)
+            if not isinstance(view, ImageError)
+        ]
+        scores = self.logits(torch.from_numpy(np.stack(ready))).softmax(1)
         best = scores.topk(min(top, len(self.classes)))
         return [
-            Prediction(str(file), self.classes[index], index, probability)
-            for probability, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            [
+                Prediction(name, self.classes[index], index, probability)
+                for probability, index in zip(values, indices, strict=True)
+            ]
+            for name, values, indices in zip(
+                names, best.values.tolist(), best.indices.tolist(), strict=True
+            )
         ]
 
 
 def load(where: str | Path, device: str | None = None) -> Classifier:
-    """Return the classifier in a run's folder or a checkpoint file.
+    """Return the classifier of a checkpoint.
 
     Args:
-        where: A run's folder or a file.
+        where: A run's folder, a file of ours, or a name that `resnets weights list` shows.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
 
     Raises:
         CheckpointError: There is none, or it is damaged or foreign.
+        FetchError: It is published and cannot be fetched.
     """
-    return Classifier(checkpoints.newest(where), hardware.device(device))
+    return Classifier(opening.checkpoint(where), hardware.device(device))

@@ -1,12 +1,13 @@
-"""From a `ResNetSpec` to a module."""
+"""From a `ResNetSpec` to a module, and the first weights of every network."""
 
+import math
 from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnets.models import blocks
+from resnets.models import blocks, prelu_net
 from resnets.models.spec import ResNetSpec
 
 
@@ -51,7 +52,7 @@ class ResNet(nn.Module):
         Source: He et al. 2015, sec. 3.4.
         """
         x = list(self.features(x).values())[-1]
-        window = self.spec.image_px // self.spec.total_stride
+        window = math.ceil(self.spec.image_px / self.spec.total_stride)
         x = F.avg_pool2d(x, (min(window, x.shape[2]), min(window, x.shape[3])), stride=1)
         return F.conv2d(x, self.head.weight[:, :, None, None], self.head.bias)
 
@@ -66,13 +67,22 @@ class ResNet(nn.Module):
 def he_init(network: nn.Module, generator: torch.Generator) -> None:
     """Draw every weight anew from the generator: N(0, 2 / fan_in); biases 0, gates -2, BN (1, 0).
 
-    Source: He et al. 2015, sec. 3.4, which cites He et al. 2015b, eq. (10).
+    Where the rectifiers are PReLU, their slopes a begin at 0.25 and weights are drawn from
+    N(0, 2 / ((1 + a^2) fan_in)).
+
+    Source: He et al. 2015, sec. 3.4, which cites He et al. 2015b, eq. (10); eq. (15).
     """
+    parametric = any(isinstance(module, nn.PReLU) for module in network.modules())
+    slope = prelu_net.FIRST_SLOPE if parametric else 0.0
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            nn.init.kaiming_normal_(
+                module.weight, a=slope, nonlinearity="leaky_relu", generator=generator
+            )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.PReLU):
+            nn.init.constant_(module.weight, slope)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
     for module in network.modules():

@@ -65,6 +65,11 @@ class ResNetSpec:
         return 224 if self.stem.pool else 32
 
     @property
+    def smallest_px(self) -> int:
+        """The least side of an image for which every layer has an output."""
+        return 1
+
+    @property
     def total_stride(self) -> int:
         """Pixels of the image for one of the last stage's."""
         stride = self.stem.stride * (2 if self.stem.pool else 1)
@@ -103,6 +108,11 @@ class VggSpec:
         return 224
 
     @property
+    def smallest_px(self) -> int:
+        """The least side of an image for which every layer has an output."""
+        return 32
+
+    @property
     def depth(self) -> int:
         """Weighted layers."""
         return sum(self.convolutions) + 3
@@ -125,6 +135,11 @@ class GoogLeNetSpec:
     def image_px(self) -> int:
         """The side of the images the paper gives it."""
         return 224
+
+    @property
+    def smallest_px(self) -> int:
+        """The least side of an image for which every layer has an output."""
+        return 31
 
     @property
     def depth(self) -> int:
@@ -151,12 +166,31 @@ class PReLUNetSpec:
         return 224
 
     @property
+    def smallest_px(self) -> int:
+        """The least side of an image for which every layer has an output."""
+        return 15
+
+    @property
     def depth(self) -> int:
         """Weighted layers."""
         return 22
 
 
 ModelSpec = ResNetSpec | VggSpec | GoogLeNetSpec | PReLUNetSpec
+
+
+def check_image_px(spec: ModelSpec, image_px: int) -> None:
+    """Refuse images that are too small for a network.
+
+    Raises:
+        ModelError: A layer would have no output.
+    """
+    if image_px < 1:
+        raise ModelError(f"image_px: must be positive, got {image_px}")
+    if image_px < spec.smallest_px:
+        raise ModelError(
+            f"image_px: {spec.kind} needs images of at least {spec.smallest_px} px, got {image_px}"
+        )
 
 
 def _check_classes(classes: int) -> None:

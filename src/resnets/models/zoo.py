@@ -1,4 +1,4 @@
-"""The networks the paper names, as data, and the names they go by."""
+"""The networks the paper names, its own and others', as data, and the names they go by."""
 
 import re
 from dataclasses import replace
@@ -6,7 +6,16 @@ from typing import Final, Literal
 
 from resnets.core import errors
 from resnets.core.errors import ModelError
-from resnets.models.spec import ResNetSpec, Shortcut, StageSpec, StemSpec
+from resnets.models.spec import (
+    GoogLeNetSpec,
+    ModelSpec,
+    PReLUNetSpec,
+    ResNetSpec,
+    Shortcut,
+    StageSpec,
+    StemSpec,
+    VggSpec,
+)
 
 # He et al. 2015, Table 1: depth -> (block, blocks per stage conv2_x .. conv5_x)
 TABLE_1: Final[dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]]] = {
@@ -16,7 +25,18 @@ TABLE_1: Final[dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]]
     101: ("bottleneck", (3, 4, 23, 3)),
     152: ("bottleneck", (3, 8, 36, 3)),
 }
+# Simonyan, Zisserman 2015, Table 1, columns D and E: depth -> 3x3 convolutions of each stage
+VGG: Final = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 CIFAR_DEPTHS: Final = (20, 32, 44, 56, 110, 1202)  # He et al. 2015, Table 6
+
+# Of CIFAR networks, whose names go on for every 6n+2.
+_KINDS: Final[dict[Shortcut, tuple[str, str]]] = {
+    "A": ("resnet", ""),
+    "B": ("resnet", "-b"),
+    "C": ("resnet", "-c"),
+    "none": ("plain", ""),
+    "highway": ("highway", ""),
+}
 
 _IMAGENET_STEM: Final = StemSpec(kernel=7, width=64, stride=2, pool=True)
 _CIFAR_STEM: Final = StemSpec(kernel=3, width=16, stride=1, pool=False)
@@ -75,7 +95,7 @@ def cifar(depth: int, *, shortcut: Shortcut = "A", classes: int = 10) -> ResNetS
     )
 
 
-def named(name: str) -> ResNetSpec:
+def named(name: str) -> ModelSpec:
     """Return the network of that name: any in `NAMES`, or a CIFAR name of another 6n+2 depth.
 
     Raises:
@@ -87,6 +107,26 @@ def named(name: str) -> ResNetSpec:
     if match is None or (match[3] and match[1] != "resnet"):
         raise ModelError(errors.unknown("model", name, NAMES, "resnets list models"))
     return cifar(int(match[2]), shortcut=_option(match[1], match[3] or "a"))
+
+
+def name_of(spec: ModelSpec) -> str:
+    """Return what the zoo calls a network, whatever its number of classes, or a description."""
+    for name, known in _ZOO.items():
+        if comparable(replace(known, classes=spec.classes)) == comparable(spec):
+            return name
+    if isinstance(spec, ResNetSpec) and (spec.depth - 2) % 6 == 0:
+        kind, letter = _KINDS[spec.shortcut]
+        name = f"cifar-{kind}{spec.depth}{letter}"
+        if comparable(replace(named(name), classes=spec.classes)) == comparable(spec):
+            return name
+    return f"{spec.kind} of {spec.depth} layers that has no name here"
+
+
+def comparable(spec: ModelSpec) -> ModelSpec:
+    """Return the spec without what makes no difference: where a basic block has its stride."""
+    if isinstance(spec, ResNetSpec) and spec.block == "basic":
+        return replace(spec, stride_on="1x1")
+    return spec
 
 
 def _option(kind: str, letter: str) -> Shortcut:
@@ -102,8 +142,8 @@ def _stages(counts: tuple[int, ...], first_width: int) -> tuple[StageSpec, ...]:
     )
 
 
-def _zoo() -> dict[str, ResNetSpec]:
-    zoo = {f"resnet{depth}": imagenet(depth) for depth in TABLE_1}
+def _zoo() -> dict[str, ModelSpec]:
+    zoo: dict[str, ModelSpec] = {f"resnet{depth}": imagenet(depth) for depth in TABLE_1}
     zoo |= {
         f"resnet{d}-v1.5": replace(imagenet(d), stride_on="3x3")
         for d, (block, _) in TABLE_1.items()
@@ -113,6 +153,8 @@ def _zoo() -> dict[str, ResNetSpec]:
     zoo |= {"resnet34-c": imagenet(34, shortcut="C")}
     zoo |= {f"plain{depth}": imagenet(depth, shortcut="none") for depth in (18, 34)}
     zoo |= {"highway34": imagenet(34, shortcut="highway")}
+    zoo |= {f"vgg{d}": VggSpec(convolutions=VGG[d], classes=1000) for d in VGG}
+    zoo |= {"googlenet": GoogLeNetSpec(classes=1000), "prelu-net": PReLUNetSpec(classes=1000)}
     zoo |= {f"resnet{depth}-small": small(depth) for depth in TABLE_1}
     for depth in CIFAR_DEPTHS:
         zoo[f"cifar-resnet{depth}"] = cifar(depth)

@@ -3,15 +3,21 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from resnets.core import errors
 from resnets.core.errors import RecipeError
+from resnets.data.preprocess import Preprocess
+from resnets.models.spec import ModelSpec
 from resnets.recipes.schema import Recipe
 
 _ADAPTER: Final = TypeAdapter(Recipe)
+_MODEL: Final[TypeAdapter[ModelSpec]] = TypeAdapter(ModelSpec)
+_PREPROCESS: Final = TypeAdapter(Preprocess)
+T = TypeVar("T")
+
 _NOT_NUMBERS: Final = ("source", "expected")  # they change no result, so the digest leaves them out
 
 
@@ -27,10 +33,37 @@ def from_tree(tree: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: A key is unknown or missing, or a value has the wrong type.
     """
-    try:
-        return _ADAPTER.validate_json(json.dumps(tree), strict=True)
-    except ValidationError as err:
-        raise RecipeError(_message(err)) from err
+    return _parse(_ADAPTER, tree)
+
+
+def model_to_tree(spec: ModelSpec) -> dict[str, Any]:
+    """Return a network's spec as JSON values."""
+    tree: dict[str, Any] = _MODEL.dump_python(spec, mode="json")
+    return tree
+
+
+def model_from_tree(tree: dict[str, Any]) -> ModelSpec:
+    """Return the spec that `model_to_tree` wrote.
+
+    Raises:
+        RecipeError: It is none.
+    """
+    return _parse(_MODEL, tree)
+
+
+def preprocess_to_tree(preprocess: Preprocess) -> dict[str, Any]:
+    """Return how a network wants its images as JSON values."""
+    tree: dict[str, Any] = _PREPROCESS.dump_python(preprocess, mode="json")
+    return tree
+
+
+def preprocess_from_tree(tree: dict[str, Any]) -> Preprocess:
+    """Return what `preprocess_to_tree` wrote.
+
+    Raises:
+        RecipeError: It is none.
+    """
+    return _parse(_PREPROCESS, tree)
 
 
 def digest(recipe: Recipe) -> str:
@@ -69,6 +102,13 @@ def difference(old: Recipe, new: Recipe) -> str:
         for key in keys
         if before.get(key) != after.get(key)
     )
+
+
+def _parse(adapter: TypeAdapter[T], tree: Any) -> T:
+    try:
+        return adapter.validate_json(json.dumps(tree), strict=True)
+    except ValidationError as err:
+        raise RecipeError(_message(err)) from err
 
 
 def _find(tree: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:

@@ -66,6 +66,8 @@ class Recipe:
 
     `source` and `expected` say where the numbers come from and lead to; the digest leaves them
     out. `precision` "auto" is replaced by what the machine computes in when a run begins.
+    `true_averages` ends a run by replacing BN's moving averages by true ones over an epoch of the
+    training batches, as the paper's authors did with their released models.
     """
 
     source: str
@@ -77,6 +79,7 @@ class Recipe:
     batch_images: int
     total_steps: int
     label_smoothing: float = 0.0
+    true_averages: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:

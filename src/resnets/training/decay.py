@@ -13,14 +13,18 @@ def parameter_groups(
     Args:
         model: Any module.
         weight_decay: L2 coefficient for the decayed group; 1e-4 in the paper.
-        on: "all" decays everything (the paper names no exception). "weights" decays only
-            convolution and linear weights.
+        on: "all" decays everything (the paper names no exception) but the slopes of PReLU, which
+            decay would draw towards ReLU. "weights" decays only convolution and linear weights.
 
-    Source: He et al. 2015, sec. 3.4.
+    Source: He et al. 2015, sec. 3.4; He et al. 2015b, sec. 2.1.
     """
     if on == "all":
+        slopes = {id(m.weight) for m in model.modules() if isinstance(m, nn.PReLU)}
+        decayed = {id(p) for p in model.parameters()} - slopes
+    else:
+        decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    if len(decayed) == len(list(model.parameters())):
         return [{"params": list(model.parameters()), "weight_decay": weight_decay}]
-    decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     return [
         {
             "params": [p for p in model.parameters() if (id(p) in decayed) is wanted],

@@ -76,6 +76,7 @@ class Site:
         self.sends_at_most = None  # then it hangs up
         self.stalls_after = None
         self.status = None
+        self.tells_size = True
         self.asked, self.sent = [], []
         self.over = threading.Event()
         site = self
@@ -93,7 +94,7 @@ class Site:
     @property
     def archive(self):
         md5 = hashlib.md5(self.content, usedforsecurity=False).hexdigest()
-        return Archive(self.url, md5, len(self.content))
+        return Archive(self.url, f"md5:{md5}", len(self.content))
 
     def answer(self, request):
         asked = request.headers.get("Range")
@@ -101,7 +102,8 @@ class Site:
         first = int(asked.removeprefix("bytes=").removesuffix("-")) if self.ranges else 0
         body = self.content[first:]
         request.send_response(self.status or (206 if self.ranges else 200))
-        request.send_header("Content-Length", str(len(body)))
+        if self.tells_size:
+            request.send_header("Content-Length", str(len(body)))
         if self.ranges:
             last = len(self.content) - 1
             request.send_header("Content-Range", f"bytes {first}-{last}/{last + 1}")
@@ -193,8 +195,52 @@ def test_a_download_with_another_checksum_is_refused_and_removed(site, cache, pl
         (cache / f"{NAME}.partial").write_bytes(b"x" * 100)
     with pytest.raises(DataError, match=f"{NAME}: fails its checksum") as caught:
         fetch.cifar10(archive)
-    assert archive.md5 in one_line(caught)
+    assert archive.digest.removeprefix("md5:") in one_line(caught)
     assert names_in(cache) == []
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("digits", [8, 64])
+def test_a_file_may_have_the_first_digits_of_a_sha256_and_no_known_size(site, cache, digits):
+    cache.mkdir(parents=True)
+    archive = Archive(site.url, f"sha256:{sha256(site.content)[:digits]}")
+    site.sends_at_most = 1000
+    with pytest.raises(FetchError, match="ended early"):
+        fetch.download(archive, cache)
+    site.sends_at_most = None
+    file = fetch.download(archive, cache)
+    assert file.read_bytes() == site.content
+    assert site.asked == ["bytes=0-", "bytes=1000-"]
+    assert fetch.is_whole(archive, file)
+    file.write_bytes(site.content[:-1])
+    assert not fetch.is_whole(archive, file)
+    assert fetch.download(archive, cache).read_bytes() == site.content
+    assert not fetch.is_whole(archive, cache / "nothing")
+
+
+def test_another_sha256_is_refused(site, cache):
+    cache.mkdir(parents=True)
+    with pytest.raises(DataError, match=f"SHA-256 {sha256(site.content)}, published 00000000"):
+        fetch.download(Archive(site.url, "sha256:00000000"), cache)
+    assert names_in(cache) == []
+
+
+def test_without_a_checksum_what_came_before_is_not_built_upon(site, cache):
+    cache.mkdir(parents=True)
+    (cache / f"{NAME}.partial").write_bytes(b"of another file")
+    assert fetch.download(Archive(site.url, None), cache).read_bytes() == site.content
+    assert site.asked == ["bytes=0-"]
+
+
+def test_a_site_that_does_not_tell_a_size_nobody_knows_is_refused(site, cache):
+    cache.mkdir(parents=True)
+    site.tells_size = False
+    with pytest.raises(FetchError, match="does not tell the size"):
+        fetch.download(Archive(site.url, None), cache)
+    assert fetch.download(site.archive, cache).read_bytes() == site.content
 
 
 def test_a_site_that_stalls_is_given_up_and_what_came_is_kept(site, cache, monkeypatch):
@@ -235,7 +281,7 @@ def closed_port():
 
 @pytest.fixture
 def nowhere(content):
-    return Archive(f"http://127.0.0.1:{closed_port()}/{NAME}", "0" * 32, len(content))
+    return Archive(f"http://127.0.0.1:{closed_port()}/{NAME}", "md5:" + "0" * 32, len(content))
 
 
 def test_with_no_network_and_no_npm_one_line_says_what_to_do(nowhere, cache):
@@ -441,5 +487,5 @@ def test_what_came_and_is_not_cifar10_is_removed(site, cache, batches):
 def test_the_published_archive_is_the_one_on_the_authors_page():
     # Source: https://www.cs.toronto.edu/~kriz/cifar.html, "CIFAR-10 python version".
     assert fetch.CIFAR10_ARCHIVE.url == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-    assert fetch.CIFAR10_ARCHIVE.md5 == "c58f30108f718f92721af3b95e74349a"
+    assert fetch.CIFAR10_ARCHIVE.digest == "md5:c58f30108f718f92721af3b95e74349a"
     assert fetch.CIFAR10_ARCHIVE.file_name == NAME

@@ -45,6 +45,6 @@ def test_a_tilde_means_the_home_folder(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    with pytest.raises(DataError, match="neither form") as caught:
+    with pytest.raises(DataError, match="no data set is recognised") as caught:
         opening.open_data("~/data")
     assert str(caught.value).startswith(str(tmp_path / "data"))

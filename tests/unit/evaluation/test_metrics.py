@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from resnets.evaluation.metrics import TopK, count_topk
+from resnets.evaluation.metrics import ByClass, TopK, count_topk
 
 NAN, INF = float("nan"), float("inf")
 
@@ -107,3 +107,20 @@ def test_the_interval_stays_inside_0_and_100_percent(images):
         low, high = TopK(images, images - wrong, images).interval1_percent
         assert 0 <= low <= 100 * wrong / images <= high <= 100
         assert low < high
+
+
+def test_the_interval_of_the_top_5_error_is_of_the_top_5_error():
+    counts = TopK(images=263, hit1=100, hit5=263 - 81)
+    assert counts.interval5_percent == TopK(263, 263 - 81, 263).interval1_percent
+    assert [round(end / 100, 4) for end in counts.interval5_percent] == [0.2553, 0.3662]
+    assert counts.interval5_percent != counts.interval1_percent
+
+
+def test_counts_by_class_are_worked_out_by_hand():
+    falling = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0]
+    found = ByClass.count(torch.tensor([falling] * 5), torch.tensor([0, 0, 4, 5, 1]))
+    assert found[0] == TopK(2, 2, 2)
+    assert found[1] == found[4] == TopK(1, 0, 1)
+    assert found[5] == TopK(1, 0, 0)
+    assert found[2] == found[3] == found[6] == TopK(0, 0, 0)
+    assert found.total == TopK(5, 2, 4)

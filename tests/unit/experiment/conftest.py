@@ -57,6 +57,17 @@ def train():
 
 
 @pytest.fixture(scope="session")
+def train_once():
+    """`train` for fixtures that outlive a test."""
+
+    def once(*given, **named):
+        with threads(1):
+            return start(*given, **named)
+
+    return once
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A finished run of the recipe `tiny`, with a record of its journal every 4 updates."""
     with pytest.MonkeyPatch.context() as patch, threads(1):

@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resnets.core.errors import DataError, RecipeError
+from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.random import generator
 from resnets.data import batches, sets, synthetic
 from resnets.experiment import build
-from resnets.models import network
+from resnets.models import network, zoo
 from resnets.recipes.schedule import StepDecay
 
 CPU = torch.device("cpu")
@@ -28,6 +28,15 @@ def test_the_parts_are_what_the_recipe_says(tiny):
     weights = replace(tiny, optim=replace(tiny.optim, decay_on="weights", weight_decay=0.01))
     decays = [group["weight_decay"] for group in built(weights).optimizer.param_groups]
     assert decays == [0.01, 0.0]
+
+
+def test_images_too_small_for_the_network_are_refused_before_anything_is_built(tiny):
+    data = synthetic.make()
+    small = replace(data.train, images_nhwc=data.train.images_nhwc[:, :31])
+    recipe = replace(tiny, model=replace(zoo.named("vgg16"), classes=4))
+    assert build.fitted(recipe, data).model.classes == 4
+    with pytest.raises(ModelError, match=r"vgg needs images of at least 32 px, got 31$"):
+        build.fitted(recipe, replace(data, train=small))
 
 
 def test_the_initial_weights_are_he_et_als_of_the_seed_in_channels_last_memory(tiny):

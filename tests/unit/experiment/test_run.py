@@ -20,6 +20,7 @@ from resnets.core.errors import (
     RunError,
 )
 from resnets.data import synthetic
+from resnets.data.preprocess import Preprocess
 from resnets.data.sets import ImageSet
 from resnets.experiment import build, manifests, run
 from resnets.inference import checkpoints
@@ -148,7 +149,9 @@ def test_the_finished_network_carries_all_that_is_needed_to_use_it(finished, tin
         assert about[key] == told[key]
     assert about["update"] == 10
     assert about["kind"] == "classifier"
-    assert about["preprocessing"]["subtract"]
+    assert checkpoint.preprocess == Preprocess(
+        resize_px=32, crop_px=32, interpolation="bicubic", mean=None, std=(1.0, 1.0, 1.0)
+    )
     assert checkpoint.mean_hwc.shape == (32, 32, 3)
     assert checkpoint.optimizer == {}
 

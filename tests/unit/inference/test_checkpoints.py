@@ -60,10 +60,11 @@ def test_the_network_has_the_checkpoints_weights_and_is_ready_to_predict(finishe
         ({"without": ["model.head.weight"]}, "head.weight"),
         ({"model.head.weight": torch.zeros(5, 64)}, "head.weight"),
         ({"model.head.bias": torch.zeros(())}, "head.bias"),
+        ({"model.head.bias": torch.zeros(4, dtype=torch.int64)}, "head.bias"),
         ({"model.other": torch.zeros(3)}, "other"),
         ({"without": ["model.stem.bn1.running_mean"]}, "stem.bn1.running_mean"),
     ],
-    ids=["missing", "other shape", "scalar", "unknown", "missing statistic"],
+    ids=["missing", "other shape", "scalar", "whole numbers", "unknown", "missing statistic"],
 )
 def test_tensors_that_do_not_fit_the_recipes_network_are_refused_by_name(
     stored, tmp_path, change, named
@@ -84,6 +85,40 @@ def test_a_file_without_what_a_classifier_needs_is_refused(stored, tmp_path):
     broken = told | {"recipe": told["recipe"] | {"batch_images": 0}}
     with pytest.raises(CheckpointError, match=r"holds no classifier.*batch_images"):
         checkpoints.read(changed(stored, tmp_path / "a.safetensors", about=broken))
+
+
+DAMAGED = {
+    "no network": {"model": None},
+    "a list": {"model": [1]},
+    "a network of no kind": {"model": {"kind": "perceptron"}},
+    "a network without classes": {"model": {"kind": "googlenet", "classes": 0}},
+    "a VGG of two stages": {"model": {"kind": "vgg", "convolutions": [1, 2], "classes": 4}},
+    "no preprocessing": {"preprocessing": None},
+    "a preprocessing of nothing": {"preprocessing": {}},
+    "a text for a size": {
+        "preprocessing": {"resize_px": "32", "crop_px": 32, "mean": None, "std": [1, 1, 1]}
+    },
+    "a crop larger than the image": {"preprocessing": {"resize_px": 16, "crop_px": 32}},
+    "a mean of two colours": {
+        "preprocessing": {"resize_px": 32, "crop_px": 32, "mean": [0.5, 0.5]}
+    },
+    "a standard deviation of 0": {
+        "preprocessing": {"resize_px": 32, "crop_px": 32, "std": [0, 1, 1]}
+    },
+    "an unknown setting": {"preprocessing": {"resize_px": 32, "crop_px": 32, "zoom": 2}},
+    "no number of updates": {"update": "6"},
+    "a true number of updates": {"update": True},
+    "a recipe of one word": {"recipe": "sample.resnet20"},
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_description_that_is_damaged_costs_one_line(stored, tmp_path, case):
+    _, told = stored
+    path = changed(stored, tmp_path / "a.safetensors", about=told | DAMAGED[case])
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: holds no classifier") as caught:
+        checkpoints.read(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("what", ["classes", "words", "mean"])

@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 
 from resnets.core.errors import CheckpointError, ImageError, ResNetsError
-from resnets.data import batches, images, synthetic
-from resnets.inference import checkpoints, predictor
+from resnets.data import batches, images, preprocess, synthetic
+from resnets.inference import checkpoints, pictures, predictor
+from resnets.inference.pictures import Picture
+from resnets.inference.predictor import Classifier
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +70,22 @@ def test_the_answer_is_what_the_network_says_of_the_pixels_less_the_training_mea
     ready = batches.prepare(pixels, batches.mean_image(synthetic.make().train))
     with torch.inference_mode():
         expected = network(ready).softmax(1)
-    assert torch.equal(classifier.probabilities(pixels), expected)
+    plain = Classifier(checkpoints.newest(finished), torch.device("cpu"), fuse=False)
+    assert torch.equal(plain.logits(pixels).softmax(1), expected)
+    found = classifier.logits(pixels).softmax(1)  # BN folded into the convolutions
+    assert found.tolist() == [pytest.approx(row, abs=1e-5) for row in expected.tolist()]
 
 
 def test_an_image_of_any_size_is_cut_to_what_the_network_was_trained_on(classifier, tmp_path):
-    assert classifier.side_px == 32
+    wanted = classifier.checkpoint.preprocess
+    assert wanted.resize_px == wanted.crop_px == 32
     draw = np.random.default_rng(0)
     for size in ((32, 32), (100, 60), (20, 31), (1, 1)):
         pixels = draw.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "a.png")
         (found,) = classifier.predict([tmp_path / "a.png"], top=4)
-        seen = torch.from_numpy(images.centre(Image.fromarray(pixels), 32))[None]
-        scores = classifier.probabilities(seen)[0]
+        seen = torch.from_numpy(preprocess.central(Image.fromarray(pixels), wanted))[None]
+        scores = classifier.logits(seen).softmax(1)[0]
         assert [p.probability for p in found] == scores.sort(descending=True).values.tolist()
 
 
@@ -94,6 +100,122 @@ def test_a_file_that_is_no_image_is_refused_naming_it(classifier, files, tmp_pat
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(ImageError, match=r"notes\.txt"):
         classifier.predict([files[0], tmp_path / "notes.txt"])
+
+
+# Pictures one after the other, good and bad.
+
+
+def test_a_picture_that_cannot_be_decoded_takes_no_other_ones_answer(classifier, files, tmp_path):
+    (tmp_path / "bad.png").write_text("hello")
+    bad = tmp_path / "bad.png"
+    asked = [bad, *files, bad, *files * 6, bad]  # more than are scored together, all kinds of mix
+    found = list(classifier.stream(pictures.file(path) for path in asked))
+    assert len(found) == len(asked) > predictor._TOGETHER
+    alone = {path: classifier.predict([path])[0][0] for path in files}
+    for path, answer in zip(asked, found, strict=True):
+        if path == bad:
+            assert isinstance(answer, ImageError)
+            assert str(answer).startswith(f"{bad}: ")
+        else:
+            assert answer[0].file == str(path)
+            assert answer[0].class_index == alone[path].class_index
+            assert answer[0].probability == pytest.approx(alone[path].probability, abs=1e-5)
+
+
+def test_a_stream_of_only_bad_pictures_and_of_none_ends(classifier, tmp_path):
+    assert list(classifier.stream([])) == []
+    missing = [pictures.file(tmp_path / f"{i}.png") for i in range(40)]
+    found = list(classifier.stream(missing))
+    assert all(isinstance(answer, ImageError) for answer in found)
+    assert len(found) == 40
+
+
+def test_a_stream_reads_a_few_pictures_ahead_and_no_more(classifier):
+    read = []
+
+    def picture(i):
+        def decode():
+            read.append(i)
+            return Image.new("RGB", (32, 32), (i, i, i))
+
+        return Picture(str(i), decode)
+
+    for i, answer in enumerate(classifier.stream(picture(i) for i in range(100))):
+        assert answer[0].file == str(i)
+        assert len(read) <= i + predictor._TOGETHER
+    assert sorted(read) == list(range(100))
+
+
+# Scores of views, for evaluation.
+
+
+@pytest.fixture(scope="module")
+def views():
+    draw = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=draw)
+
+
+def test_log_scores_are_the_logarithms_of_the_probabilities(classifier, views):
+    scores = classifier.log_scores(views)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores.exp(), classifier.logits(views).softmax(1))
+    assert scores.exp().sum(1).tolist() == pytest.approx([1] * 3, abs=1e-6)
+
+
+def test_dense_scores_of_a_view_of_the_networks_size_are_its_scores(classifier, views):
+    found = classifier.dense_log_scores(views)
+    torch.testing.assert_close(found, classifier.log_scores(views), atol=1e-5, rtol=1e-5)
+
+
+def test_dense_scores_are_the_mean_of_softmax_over_the_places_of_the_map(finished, classifier):
+    draw = torch.Generator().manual_seed(1)
+    whole = torch.randint(0, 256, (2, 44, 56, 3), dtype=torch.uint8, generator=draw)
+    checkpoint = checkpoints.newest(finished)
+    network = checkpoint.network()
+    # The mean of every pixel is of another size: its mean over space takes its place.
+    ready = batches.prepare(whole, checkpoint.mean_hwc.mean((0, 1), keepdim=True))
+    with torch.inference_mode():
+        scores = network.score_map(ready).softmax(1)
+    assert scores.shape == (2, 4, 4, 7)
+    found = classifier.dense_log_scores(whole).exp()
+    torch.testing.assert_close(found, scores.mean((2, 3)), atol=1e-5, rtol=1e-5)
+
+
+def test_bfloat16_scores_are_float32_and_close(finished, classifier, views):
+    half = Classifier(checkpoints.newest(finished), torch.device("cpu"), "bfloat16")
+    for found, expected in (
+        (half.log_scores(views), classifier.log_scores(views)),
+        (half.dense_log_scores(views), classifier.dense_log_scores(views)),
+    ):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.exp(), expected.exp(), atol=0.03, rtol=0)
+
+
+# Where a class was seen.
+
+
+def test_an_explanation_is_of_the_most_probable_class_or_of_the_one_asked_for(classifier, files):
+    (said,) = classifier.predict(files[:1], top=4)
+    found = classifier.explain(files[0])
+    assert (found.file, found.class_name) == (str(files[0]), said[0].class_name)
+    for prediction in said:
+        other = classifier.explain(str(files[0]), prediction.class_index)
+        assert other.class_index == prediction.class_index
+        assert other.class_name == prediction.class_name
+        assert other.probability == pytest.approx(prediction.probability, abs=1e-5)
+    read = images.read_rgb(files[0])
+    assert classifier.explain(Picture("mine", lambda: read)).file == "mine"
+
+
+@pytest.mark.parametrize("index", [-1, 4, 1000])
+def test_a_class_that_is_not_there_cannot_be_explained(classifier, files, index):
+    with pytest.raises(ResNetsError, match=f"^class {index}: this network has 4 classes, from 0$"):
+        classifier.explain(files[0], index)
+
+
+def test_an_image_that_cannot_be_decoded_cannot_be_explained(classifier, tmp_path):
+    with pytest.raises(ImageError, match="there is no such file"):
+        classifier.explain(tmp_path / "none.png")
 
 
 def test_a_prediction_as_json_has_the_keys_people_were_told(classifier, files):

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from resnets.core.errors import ModelError
-from resnets.models import network, spec, zoo
+from resnets.models import making, network, spec, zoo
 
-# DESIGN's names; the other architectures it lists are not residual networks of Table 1 or 6.
+# DESIGN's names.
 EXPECTED = {
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     *("resnet18-a", "resnet34-a", "resnet34-c", "plain18", "plain34", "highway34"),
@@ -14,7 +14,9 @@ EXPECTED = {
     *("cifar-resnet110", "cifar-resnet1202", "cifar-resnet20-b", "cifar-resnet20-c"),
     *("cifar-plain20", "cifar-plain32", "cifar-plain44", "cifar-plain56", "cifar-plain110"),
     *("cifar-highway20", "cifar-highway32"),
+    *("vgg16", "vgg19", "googlenet", "prelu-net"),
 }
+UNNUMBERED = {"googlenet": 22, "prelu-net": 22}  # the depth their papers state
 
 
 def test_the_names_are_those_that_people_were_told():
@@ -26,8 +28,11 @@ def test_the_names_are_those_that_people_were_told():
 def test_every_name_builds_a_network_of_the_depth_in_its_name(name):
     described = zoo.named(name)
     with torch.device("meta"):
-        net = network.ResNet(described)
-    digits = name.removeprefix("cifar-").lstrip("abcdefghijklmnopqrstuvwxyz").split("-")[0]
+        net = making.make(described)
+    digits = (
+        str(UNNUMBERED.get(name, ""))
+        or name.removeprefix("cifar-").lstrip("abcdefghijklmnopqrstuvwxyz").split("-")[0]
+    )
     assert described.depth == int(digits)
     assert net.spec == described
     assert net.head.out_features == (1000 if described.image_px == 224 else 10)
@@ -92,6 +97,9 @@ def test_a_cifar_depth_that_is_not_6n_plus_2_is_refused_naming_the_nearest(name,
         ("cifar-resnet20a", "cifar-resnet20"),
         ("cifar-plain20-b", "cifar-plain20"),
         ("cifar-highway20-c", "cifar-highway20"),
+        ("vgg-16", "vgg16"),
+        ("GoogLeNet", "googlenet"),
+        ("prelunet", "prelu-net"),
     ],
 )
 def test_an_unknown_name_is_refused_suggesting_the_nearest(name, nearest):

@@ -114,6 +114,7 @@ OTHER = {
     "batch_images": 127,
     "total_steps": 63_999,
     "label_smoothing": 0.1,
+    "true_averages": True,
     "precision": "float32",
 }
 

@@ -57,6 +57,17 @@ def test_the_type_of_a_module_decides_and_not_its_name():
     assert len(kept["params"]) == 6
 
 
+@pytest.mark.parametrize("on", ["all", "weights"])
+def test_the_slopes_of_prelu_are_never_decayed(on):
+    model = nn.Sequential(nn.Linear(4, 4), nn.PReLU(4), nn.Linear(4, 2), nn.PReLU())
+    decayed, kept = decay.parameter_groups(model, 1e-4, on)
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (1e-4, 0.0)
+    slopes = {id(model[1].weight), id(model[3].weight)}
+    biases = {id(model[0].bias), id(model[2].bias)}
+    assert {id(p) for p in kept["params"]} == (slopes if on == "all" else slopes | biases)
+    assert len(decayed["params"]) + len(kept["params"]) == 6
+
+
 def test_a_shared_weight_is_decayed_once():
     first, second = nn.Linear(4, 4), nn.Linear(4, 4)
     second.weight = first.weight

@@ -59,6 +59,30 @@ def test_logits_of_half_precision_give_a_float32_loss():
         assert found.item() == expected.item()
 
 
+class WithAuxiliary(nn.Module):
+    """Gives its input as logits, beside those of two auxiliary classifiers."""
+
+    def forward(self, x):
+        return x, (-x, x / 2)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_losses_of_auxiliary_classifiers_are_added_with_weight_0_3(smoothing):
+    logits, labels = noise()
+    found = losses.classification(smoothing)(WithAuxiliary(), Batch(logits, labels))
+    main, first, second = (
+        measured(each, labels, smoothing)["loss"].item() for each in (logits, -logits, logits / 2)
+    )
+    assert found["main_loss"].item() == main
+    assert found["loss"].item() == pytest.approx(main + 0.3 * first + 0.3 * second, rel=1e-6)
+    error = measured(logits, labels)["train_error_percent"].item()
+    assert found["train_error_percent"].item() == error
+
+
+def test_without_auxiliary_classifiers_there_is_one_loss():
+    assert set(measured(*noise())) == {"loss", "train_error_percent"}
+
+
 def test_the_error_of_the_batch_is_reported_in_percent():
     logits = [[2.0, 1.0, 0.0], [0.0, 1.0, 0.5], [0.0, 1.0, 2.0], [3.0, 1.0, 2.0]]
     assert measured(logits, [0, 1, 2, 0])["train_error_percent"].item() == 0

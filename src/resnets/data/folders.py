@@ -1,0 +1,152 @@
+"""Image files in one folder a class: DIR/CLASS/..., or DIR/train/CLASS/... beside DIR/val."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from resnets.core.errors import DataError
+from resnets.data import files, imagenet_classes
+from resnets.data.files import FileData, ImageFiles, SplitName
+
+# What torchvision's ImageFolder takes for an image, in any case of letters.
+EXTENSIONS: Final = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".ppm",
+    ".bmp",
+    ".pgm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+_TRAIN: Final = "train"
+# What a split to measure on is called; a test split is taken only where there is no other.
+_VALIDATION: Final = ("validation", "val", "test")
+_SHOWN: Final = 3  # names in a message
+
+
+def holds_classes(folder: Path) -> bool:
+    """Tell whether there is any folder with an image in it, at whatever depth."""
+    return any(next(_images(folder / name), None) is not None for name in _folders(folder))
+
+
+def read(folder: Path) -> FileData:
+    """List the images of every class folder; files and folders that begin with a dot are left out.
+
+    Class names are the folders'. Where all of them are WordNet ids of ImageNet's 1000 classes,
+    the labels and names are ImageNet's, even when only some of the classes are there. A folder
+    without splits is one split, "validation"; "train" where that is the folder's name.
+
+    Raises:
+        DataError: A class has no images, or the splits don't have the same classes.
+    """
+    splits = _splits(folder)
+    found = {name: _classes(at) for name, at in splits.items()}
+    every = sorted({class_name for classes in found.values() for class_name in classes})
+    if set(every) <= imagenet_classes.index_by_wnid().keys():
+        index_of, names = imagenet_classes.index_by_wnid(), imagenet_classes.names()
+        whole = len(every) == imagenet_classes.CLASSES
+    else:
+        _check_same(folder, found)
+        index_of, names = {name: index for index, name in enumerate(every)}, tuple(every)
+        whole = False
+    return FileData(
+        name="imagenet" if whole else folder.resolve().name,
+        where=str(folder.resolve()),
+        classes=names,
+        splits={name: _files(splits[name], classes, index_of) for name, classes in found.items()},
+    )
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the names of the images that lie in a folder itself, sorted."""
+    return sorted(
+        entry.name for entry in os.scandir(folder) if is_image(entry.name) and entry.is_file()
+    )
+
+
+def _splits(folder: Path) -> dict[SplitName, Path]:
+    """Tell split folders from class folders: "train" and another, or nothing but split folders."""
+    names = {name.lower(): name for name in _folders(folder)}
+    held = [name for name in _VALIDATION if name in names]
+    both = _TRAIN in names and bool(held)
+    if not both and not names.keys() <= {_TRAIN, *_VALIDATION}:
+        return {_TRAIN if folder.resolve().name.lower() == _TRAIN else "validation": folder}
+    if {"validation", "val"} <= names.keys():
+        raise DataError(f"{folder}: both validation and val are here; leave one")
+    found: dict[SplitName, Path] = {}
+    if _TRAIN in names:
+        found[_TRAIN] = folder / names[_TRAIN]
+    if held:
+        found["validation"] = folder / names[held[0]]
+    return found
+
+
+def _classes(folder: Path) -> dict[str, list[str]]:
+    """Return the names of the images of each class, relative to the folder, sorted."""
+    found = {name: sorted(_images(folder / name, name)) for name in _folders(folder)}
+    empty = [name for name, inside in found.items() if not inside]
+    if not found:
+        raise DataError(f"{folder}: no class folders are here; put images in one folder a class")
+    if empty:
+        raise DataError(
+            f"{folder}: no image in class folder{'s' * (len(empty) > 1)} {_some(empty)}; fill or "
+            f"remove (an image ends in {', '.join(EXTENSIONS)})"
+        )
+    return found
+
+
+def _check_same(folder: Path, found: Mapping[SplitName, Mapping[str, object]]) -> None:
+    if len(found) < 2:
+        return
+    train, held = (set(found[name]) for name in ("train", "validation"))
+    if train != held:
+        where = "train" if train - held else "validation"
+        raise DataError(
+            f"{folder}: {_some(sorted(train - held or held - train))} only in {where}; both splits "
+            "need the same class folders"
+        )
+
+
+def _files(
+    folder: Path, classes: Mapping[str, Sequence[str]], index_of: Mapping[str, int]
+) -> ImageFiles:
+    names = tuple(name for inside in classes.values() for name in inside)
+    labels = [index_of[each] for each, inside in classes.items() for _ in inside]
+    return ImageFiles(names, torch.tensor(labels), files.reader(folder, names))
+
+
+def _folders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+
+
+def _images(
+    folder: Path, called: str = "", above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[str]:
+    """Yield the images in a folder and in those below; a link to a folder above leads nowhere."""
+    about = folder.stat()
+    here = (about.st_dev, about.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_image(entry.name) and entry.is_file():
+                yield f"{called}/{entry.name}"
+            elif not entry.name.startswith(".") and entry.is_dir():
+                below = f"{called}/{entry.name}"
+                yield from _images(folder / entry.name, below, above | {here})
+
+
+def is_image(name: str) -> bool:
+    """Tell an image by its name, as torchvision's `ImageFolder` does; hidden files are none."""
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

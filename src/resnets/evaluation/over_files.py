@@ -1,0 +1,168 @@
+"""Evaluate classifiers on image files, by any protocol, one or several of them together."""
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resnets.core.progress import Bar
+from resnets.data.files import ImageFiles
+from resnets.data.preprocess import Preprocess
+from resnets.evaluation import views
+from resnets.evaluation.metrics import ByClass
+from resnets.evaluation.views import LogScoresOf, Protocol
+
+# Views read together, then scored together: decoding in the background would take the cores from
+# the network in the middle of its parallel loops (docs/lab-log.md).
+_VIEWS_READ_TOGETHER = {"single-crop": 192, "ten-crop": 160, "multi-scale": 10}
+_VIEWS = {"single-crop": 1, "ten-crop": 10, "multi-scale": 10}
+_LEARN_FROM = 32  # images scored both ways, to see what rounding does to this network
+_SIGMAS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One network of an ensemble, or the only one.
+
+    Args:
+        scores_of: Scores views, as fast as may be.
+        preprocess: How the network wants its images.
+        sure_scores_of: Scores views in float32; None where `scores_of` does, or where its
+            rounding is to be accepted.
+    """
+
+    scores_of: LogScoresOf
+    preprocess: Preprocess
+    sure_scores_of: LogScoresOf | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Exact counts by class, and of how many images the fast scores did not settle the count."""
+
+    by_class: ByClass
+    close_calls: int
+
+
+def count(
+    files: ImageFiles,
+    members: Sequence[Member],
+    protocol: Protocol,
+    *,
+    classes: int,
+    decode: Callable[[bytes, str], Image.Image],
+    at_once: int,
+    bar: Bar,
+) -> Counted:
+    """Return exact counts over every file.
+
+    An image's scores are the mean over its views, then over the members. Where the members have
+    sure scores too, the fast ones only count where their rounding cannot change the count: an
+    image whose class stands closer to the 1st or the 5th place than `_SIGMAS` times what rounding
+    does to such distances, as measured on the first images, is scored again.
+
+    Memory holds the views of a few images at a time, whatever the number of files.
+
+    Args:
+        files: What to evaluate on.
+        members: The networks.
+        protocol: The way of testing.
+        classes: How many there are.
+        decode: Makes an 8-bit RGB image of a file's bytes and name.
+        at_once: Views to score together.
+        bar: Told of every image.
+
+    Raises:
+        ImageError: A file cannot be decoded.
+
+    Source: He et al. 2015, sec. 3.4 and 4.1.
+    """
+    fast = [member.scores_of for member in members]
+    sure = [member.sure_scores_of for member in members if member.sure_scores_of is not None]
+    rounding = _Rounding(enabled=len(sure) == len(members))
+    counted, close_calls = ByClass.of(classes), 0
+    for labels_n, images in _in_order(files, members, protocol, decode):
+        scores = _scores(images, fast, at_once)
+        again = rounding.unsure(scores, labels_n)
+        if len(again):
+            surer = _scores([images[i] for i in again], sure, at_once)
+            rounding.learn(scores[again], surer, labels_n[again])
+            scores[again] = surer
+            close_calls += len(again)
+        counted += ByClass.count(scores, labels_n)
+        bar.advance(len(images))
+    return Counted(counted, close_calls)
+
+
+class _Rounding:
+    """What computing fast does to the distance between two log scores, learnt as it goes."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.enabled = enabled
+        self.images = 0
+        self.squares = 0.0  # mean over the other classes, summed over images
+
+    def unsure(self, scores_nk: Tensor, labels_n: Tensor) -> list[int]:
+        """Return which images to score again; all of them until enough is known."""
+        if not self.enabled:
+            return []
+        if self.images < _LEARN_FROM:
+            return list(range(len(labels_n)))
+        tolerance = _SIGMAS * math.sqrt(self.squares / self.images)
+        own = scores_nk.gather(1, labels_n[:, None])
+        others = scores_nk.scatter(1, labels_n[:, None], -math.inf)
+        # Of a single class there is no other; its -inf is far from anything.
+        best = others.topk(max(1, min(5, scores_nk.shape[1] - 1))).values
+        # Not `<`: with NaN nothing is sure.
+        close = ~((own - best[:, [0, -1]]).abs() > tolerance).all(1)
+        return close.nonzero().flatten().tolist()
+
+    def learn(self, fast_nk: Tensor, sure_nk: Tensor, labels_n: Tensor) -> None:
+        """Take note of how far both are apart, the first images only: later ones are chosen."""
+        if self.images >= _LEARN_FROM:
+            return
+        error = fast_nk - sure_nk
+        error = error - error.gather(1, labels_n[:, None])
+        self.squares += float(error.square().sum()) / max(1, error.shape[1] - 1)
+        self.images += len(labels_n)
+
+
+def _scores(
+    images: Sequence[Sequence[Sequence[np.ndarray]]],
+    scores_of: Sequence[LogScoresOf],
+    at_once: int,
+) -> Tensor:
+    each = [
+        views.log_scores([image[m] for image in images], scores, at_once)
+        for m, scores in enumerate(scores_of)
+    ]
+    return views.log_mean(torch.stack(each), dim=0)
+
+
+def _in_order(
+    files: ImageFiles,
+    members: Sequence[Member],
+    protocol: Protocol,
+    decode: Callable[[bytes, str], Image.Image],
+) -> Iterator[tuple[Tensor, list[list[list[np.ndarray]]]]]:
+    """Yield a few images at a time: their labels, and each one's views for each member."""
+    wanted = [member.preprocess for member in members]
+
+    def read(index: int) -> list[list[np.ndarray]]:
+        image = decode(files.read(index), files.names[index])
+        return [views.of_image(image, each, protocol) for each in wanted]
+
+    together = _VIEWS_READ_TOGETHER[protocol] // _VIEWS[protocol]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        first = 0
+        while first < len(files):
+            size = min(together, _LEARN_FROM) if first == 0 else together
+            last = min(first + size, len(files))
+            yield files.labels_n[first:last], list(pool.map(read, range(first, last)))
+            first = last

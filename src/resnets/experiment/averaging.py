@@ -1,0 +1,155 @@
+"""True averages of BN: at the end of a run, or for a checkpoint that there is."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnets.core import artifacts, hardware, progress
+from resnets.core.errors import CheckpointError, DataError, ModelError
+from resnets.core.random import generator
+from resnets.data import batches, images, opening, preprocess, sets
+from resnets.data.batches import TrainBatches
+from resnets.data.files import FileData, ImageFiles
+from resnets.inference import checkpoints
+from resnets.inference import opening as opening_checkpoints
+from resnets.inference.checkpoints import Checkpoint
+from resnets.training import averages
+
+# Of image files: enough for averages that no longer move, and minutes instead of a day.
+_FILES: Final = 10_000
+_SMALL_TOGETHER: Final = 128
+_BATCH_IMAGES: Final = {"cpu": 32, "cuda": 256}
+
+
+def average(
+    where: str | Path, to: Path, data: str | Path | None = None, device: str | None = None
+) -> Checkpoint:
+    """Write a checkpoint again with true averages of BN in the place of its moving averages.
+
+    Of small images: one epoch of the training split, augmented as its recipe says. Of image
+    files: 10,000 of the training split, or all if there are fewer, each in its central view.
+
+    Args:
+        where: The checkpoint.
+        to: The file to write, ending in .safetensors.
+        data: By default what the network was trained on.
+        device: Where to compute.
+
+    Raises:
+        DataError: The data is not there, or has no training split.
+        CheckpointError: There is no such checkpoint, or `to` has another ending.
+        ModelError: The network has no BN.
+
+    Source: He et al. 2015, sec. 3.4.
+    """
+    if to.suffix != ".safetensors":
+        raise CheckpointError(f"--to {to}: a checkpoint of ours ends in .safetensors")
+    checkpoint = opening_checkpoints.checkpoint(where)
+    if data is None and "data" in checkpoint.about:
+        data = checkpoint.about["data"]["where"]
+    if data is None:
+        raise DataError(
+            f"{checkpoint.path.name}: these weights came without their data; say --data D"
+        )
+    opened = opening.open_data(data)
+    on = hardware.device(device)
+    network = checkpoint.network()
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        raise ModelError(f"{checkpoint.path}: {checkpoint.spec.kind} has no BN to average")
+    network.to(on)
+    if isinstance(opened, FileData):
+        if "train" not in opened.splits:
+            raise DataError(f"{opened.name}: has no training split to average over")
+        each, total = _of_files(checkpoint, opened.splits["train"], on)
+    else:
+        each, total = _of_small(checkpoint, opened.train, on)
+    with progress.reporting("averaging", total=total, unit="images") as bar:
+        averages.replace_moving_averages(network, _counting(each, bar))
+    tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+    if checkpoint.preprocess.mean is None:
+        tensors[checkpoints.MEAN] = checkpoint.mean_hwc
+    averaged: dict[str, Any] = {"images": total, "data": opened.name, "digest": opened.digest}
+    artifacts.save_tensors(to, tensors, {**checkpoint.about, "true_averages": averaged})
+    return checkpoints.read(to)
+
+
+def over_epoch(batch_of: TrainBatches) -> Iterator[Tensor]:
+    """Yield the whole batches of a run's first epoch, as it trained on them."""
+    for number in range(1, max(1, batch_of.images // batch_of.batch_images) + 1):
+        yield batch_of(number).images_nchw
+
+
+def _of_small(
+    checkpoint: Checkpoint, train: sets.ImageSet, device: torch.device
+) -> tuple[Iterator[Tensor], int]:
+    side = checkpoint.preprocess.crop_px
+    if train.images_nhwc.shape[1:] != (side, side, 3):
+        raise DataError(
+            f"images of {train.images_nhwc.shape[1]} px, the network was trained on {side} px"
+        )
+    recipe = checkpoint.recipe
+    if recipe is not None and recipe.data.held_out_images:
+        train, _ = sets.hold_out(train, recipe.data.held_out_images)
+    if recipe is not None:
+        made = TrainBatches(
+            train,
+            checkpoint.mean_hwc,
+            recipe.data.augment,
+            seed=int(checkpoint.about["seed"]),
+            batch_images=recipe.batch_images,
+            device=device,
+        )
+        whole = made.images // made.batch_images * made.batch_images
+        return over_epoch(made), whole or made.batch_images
+    order = torch.randperm(len(train), generator=generator(0, "averages"))
+    size = min(_SMALL_TOGETHER, len(order))
+    ready = (
+        batches.prepare(
+            train.images_nhwc[part].to(device),
+            checkpoint.mean_hwc.to(device),
+            checkpoint.std_hwc.to(device),
+        )
+        for part in _whole(order, size)
+    )
+    return ready, len(order) // size * size
+
+
+def _of_files(
+    checkpoint: Checkpoint, files: ImageFiles, device: torch.device
+) -> tuple[Iterator[Tensor], int]:
+    """Return batches of central views, of images drawn once and for all."""
+    order = torch.randperm(len(files), generator=generator(0, "averages"))[:_FILES]
+    size = min(_BATCH_IMAGES[device.type], len(order))
+
+    def view(index: int) -> np.ndarray:
+        image = images.decode(files.read(index), files.names[index])
+        return preprocess.central(image, checkpoint.preprocess)
+
+    def ready() -> Iterator[Tensor]:
+        with ThreadPoolExecutor() as pool:
+            for part in _whole(order, size):
+                pixels = torch.from_numpy(np.stack(list(pool.map(view, part.tolist()))))
+                yield batches.prepare(
+                    pixels.to(device),
+                    checkpoint.mean_hwc.to(device),
+                    checkpoint.std_hwc.to(device),
+                )
+
+    return ready(), len(order) // size * size
+
+
+def _whole(order: Tensor, size: int) -> Iterable[Tensor]:
+    """Return the order in batches of one size: a smaller last one would weigh too much."""
+    return itertools.takewhile(lambda part: len(part) == size, order.split(size))
+
+
+def _counting(each: Iterable[Tensor], bar: progress.Bar) -> Iterator[Tensor]:
+    for images_nchw in each:
+        yield images_nchw
+        bar.advance(len(images_nchw))

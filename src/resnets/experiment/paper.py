@@ -1,0 +1,87 @@
+"""What the paper prints about a network, to be set beside what was measured."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from resnets.models import zoo
+from resnets.models.spec import ModelSpec, ResNetSpec, VggSpec
+
+# He et al. 2015, Table 1, last row, 1e9
+_MULTIPLY_ADDS: Final = {18: "1.8", 34: "3.6", 50: "3.8", 101: "7.6", 152: "11.3"}
+# He et al. 2015, sec. 3.3, 1e9
+_MULTIPLY_ADDS_VGG: Final = {16: "15.3", 19: "19.6"}
+# He et al. 2015, Table 6, 1e6
+_PARAMETERS: Final = {20: "0.27", 32: "0.46", 44: "0.66", 56: "0.85", 110: "1.7", 1202: "19.4"}
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A table's claims about one network: rows of stages by name, and a sentence on the whole."""
+
+    where: str
+    stages: dict[str, str]
+    total: str
+
+
+def printed(spec: ModelSpec) -> Printed | None:
+    """Return what the paper prints about a network, None where it has no such network.
+
+    Source: He et al. 2015, Table 1; sec. 3.3; sec. 4.2, Table 6.
+    """
+    if isinstance(spec, VggSpec) and spec.depth in _MULTIPLY_ADDS_VGG:
+        return Printed("sec. 3.3", {}, f"{_MULTIPLY_ADDS_VGG[spec.depth]}e9 multiply-adds")
+    if not isinstance(spec, ResNetSpec) or spec.shortcut == "highway":
+        return None
+    if spec.stem == zoo.imagenet(18).stem:
+        return _table_1(spec)
+    return _section_4_2(spec)
+
+
+def _table_1(spec: ResNetSpec) -> Printed | None:
+    found = [depth for depth in zoo.TABLE_1 if _alike(spec, zoo.imagenet(depth))]
+    if not found:
+        return None
+    stages = {
+        "conv1": "112x112  7x7, 64, stride 2",
+        **{
+            f"conv{number}_x": f"{side}x{side}".ljust(9) + _row(spec, number - 2)
+            for number, side in zip(range(2, 6), (56, 28, 14, 7), strict=True)
+        },
+        "head": "1x1      average pool, 1000-d fc",
+    }
+    total = f"{_MULTIPLY_ADDS[found[0]]}e9 multiply-adds"
+    if spec.block == "bottleneck" and spec.stride_on == "3x3":
+        total += ", with the stride on the first 1x1 and not, as here, on the 3x3"
+    return Printed("Table 1", stages, total)
+
+
+def _row(spec: ResNetSpec, number: int) -> str:
+    stage = spec.stages[number]
+    layers = [("3x3", stage.width)] * 2
+    if spec.block == "bottleneck":
+        layers = [("1x1", stage.width), ("3x3", stage.width), ("1x1", 4 * stage.width)]
+    inside = "; ".join(f"{kernel}, {width}" for kernel, width in layers)
+    return f"[{inside}] x {stage.blocks}"
+
+
+def _section_4_2(spec: ResNetSpec) -> Printed | None:
+    n, rest = divmod(spec.depth - 2, 6)
+    if rest or n < 1 or not _alike(spec, zoo.cifar(spec.depth)):
+        return None
+    stages = {
+        "conv1": "32x32  3x3, 16",
+        **{
+            f"conv{number}_x": f"{side}x{side}".ljust(7) + f"2n = {2 * n} layers of {width} filters"
+            for number, side, width in ((2, 32, 16), (3, 16, 32), (4, 8, 64))
+        },
+        "head": "1x1    average pool, 10-d fc",
+    }
+    if spec.depth not in _PARAMETERS or spec.shortcut != "A":
+        return Printed("sec. 4.2", stages, "")
+    return Printed("sec. 4.2, Table 6", stages, f"{_PARAMETERS[spec.depth]}e6 parameters")
+
+
+def _alike(spec: ResNetSpec, known: ResNetSpec) -> bool:
+    """Tell whether they differ in no more than shortcuts, classes and the place of the stride."""
+    known = replace(known, shortcut=spec.shortcut, classes=spec.classes, stride_on=spec.stride_on)
+    return spec == known

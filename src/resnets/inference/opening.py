@@ -1,0 +1,65 @@
+"""From what CHECKPOINT says to a checkpoint: a run's folder, a file, or a published name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from resnets.core import errors
+from resnets.core.errors import CheckpointError, ModelError
+from resnets.core.random import generator
+from resnets.inference import checkpoints, converting, published
+from resnets.inference.checkpoints import Checkpoint
+from resnets.models import making, zoo
+from resnets.models.making import Network
+from resnets.models.network import he_init
+
+
+def checkpoint(where: str | Path) -> Checkpoint:
+    """Open a run's newest checkpoint, a file of ours, or published weights, fetched once.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged or foreign.
+        FetchError: It is published and cannot be fetched.
+    """
+    name = str(where)
+    try:
+        path = Path(where).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as err:
+        raise CheckpointError(f"{name[:80]}: no name of a file or folder ({err})") from err
+    if there:
+        return checkpoints.newest(path)
+    if name in published.NAMES:
+        return converting.from_published(name)
+    publishers = {known.partition("/")[0] for known in published.NAMES}
+    if name.partition("/")[0] not in publishers:
+        raise CheckpointError(f"{path}: there is no such file or folder")
+    raise CheckpointError(
+        errors.unknown("checkpoint", name, published.NAMES, "resnets weights list")
+        + "; nor is there a file or folder of that name"
+    )
+
+
+def network(name: str, weights: str | Path, classes: int | None, seed: int) -> Network:
+    """Return the zoo's network of that name with weights, ready to train on.
+
+    Args:
+        name: Which network.
+        weights: As `checkpoint` takes them.
+        classes: Where it is another number than the weights', the last layer is new.
+        seed: Of that new layer.
+
+    Raises:
+        ModelError: The weights are of another network.
+        CheckpointError: They are missing or damaged.
+    """
+    found = checkpoint(weights)
+    wanted = replace(zoo.named(name), classes=found.spec.classes)
+    if zoo.comparable(wanted) != zoo.comparable(found.spec):
+        raise ModelError(f"{weights}: holds {zoo.name_of(found.spec)}, not {name}")
+    made = found.network()
+    if classes is not None and classes != found.spec.classes:
+        new = making.make(replace(found.spec, classes=classes))
+        he_init(new, generator(seed, "init"))
+        made.head = new.head
+        made.spec = new.spec
+    return made.train()

@@ -1,0 +1,81 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from resnets.cli import listing
+from resnets.data import opening
+from resnets.data.files import FileData, ImageFiles
+
+
+def png(seed):
+    made = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(made, "PNG")
+    return made.getvalue()
+
+
+def data(**splits):
+    """Give each split as a list of (content, label)."""
+    made = {}
+    for name, rows in splits.items():
+        names = tuple(f"{i}.png" for i in range(len(rows)))
+        labels_n = torch.tensor([label for _, label in rows])
+        made[name] = ImageFiles(names, labels_n, lambda i, rows=rows: rows[i][0])
+    return FileData("a", "/a", None, made)
+
+
+def test_a_check_counts_images_classes_unreadable_and_repeated_files(capfd):
+    whole = data(
+        train=[(png(0), 0), (png(1), 3), (png(0), 0)],
+        validation=[(png(1), 3), (png(2)[:-40], 5), (b"", 5), (png(3), 0)],
+    )
+    assert whole.check() == {
+        "train_images": 3,
+        "validation_images": 4,
+        "classes": 3,
+        "unreadable_images": 2,
+        "repeated_images": 2,
+    }
+    told = capfd.readouterr().err
+    assert "1.png: a damaged image" in told
+    assert "2.png: not an image" in told
+
+
+def test_only_the_first_of_many_unreadable_files_are_named(capfd):
+    found = data(validation=[(bytes([i]), 0) for i in range(200)] * 2).check()
+    assert (found["unreadable_images"], found["repeated_images"]) == (400, 200)
+    assert len(capfd.readouterr().err.splitlines()) == 10
+
+
+def test_a_file_that_cannot_be_read_is_unreadable_and_the_rest_is_checked(tmp_path, capfd):
+    (tmp_path / "labels.csv").write_text("file,class_index\na.png,1\nb.png,1\n")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png(0))
+    opened = opening.open_data(tmp_path)
+    (tmp_path / "a.png").unlink()
+    found = opened.check()
+    assert (found["unreadable_images"], found["repeated_images"]) == (1, 0)
+    assert "a.png: cannot be read" in capfd.readouterr().err
+
+
+def test_the_command_that_checks_takes_image_files(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.png").write_bytes(png(0))
+    found = listing.check(str(tmp_path))
+    assert found["validation_images"] == found["classes"] == 1
+    assert len(found["digest"]) == 64
+
+
+@pytest.mark.parametrize("other", [[("a.png", 1)], [("b.png", 0)]])
+def test_the_digest_tells_names_labels_and_splits_apart(other):
+    def named(split, rows):
+        names, labels = zip(*rows, strict=True)
+        files = ImageFiles(names, torch.tensor(labels), lambda _: b"")
+        return FileData("a", "/a", None, {split: files}).digest
+
+    assert named("train", [("a.png", 0)]) == named("train", [("a.png", 0)])
+    assert named("train", [("a.png", 0)]) != named("train", other)
+    assert named("train", [("a.png", 0)]) != named("validation", [("a.png", 0)])
