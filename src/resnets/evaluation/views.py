@@ -109,8 +109,8 @@ def log_scores(
     for i, view in enumerate(flat):
         by_size.setdefault(view.shape, []).append(i)
     for indices in by_size.values():
-        for first in range(0, len(indices), at_once):
-            part = indices[first : first + at_once]
+        # Parts of one size, as far as may be: a last one of a single view is slow.
+        for part in np.array_split(indices, math.ceil(len(indices) / at_once)):
             scores = scores_of(torch.from_numpy(np.stack([flat[i] for i in part])))
             for i, row in zip(part, scores.cpu(), strict=True):
                 found[i] = row

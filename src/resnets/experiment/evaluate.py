@@ -101,12 +101,10 @@ def evaluate(
             )
     opened = _open(data, found[0])
     on = hardware.device(device)
-    begun = time.perf_counter()
     if isinstance(opened, FileData):
         done = _over_files(found, opened, split, protocol, precision, on)
     else:
         done = _in_memory(found, opened, split, protocol, precision, on)
-    seconds = time.perf_counter() - begun
     total = done.counted.total
     return Evaluation(
         top1_error_percent=total.error1_percent,
@@ -118,7 +116,7 @@ def evaluate(
         protocol=_sentence(found, opened.name, done),
         precision=done.precision,
         close_calls=done.close_calls,
-        images_per_second=total.images / seconds,
+        images_per_second=total.images / done.seconds,
         checkpoints=tuple(_describe(each) for each in found),
         data=opened.name,
         data_digest=opened.digest,
@@ -149,6 +147,7 @@ class _Done:
     counted: ByClass
     how: str
     precision: str
+    seconds: float  # from the first image read to the last counted
     close_calls: int = 0
 
 
@@ -172,6 +171,7 @@ def _over_files(
         fast = _scorer(checkpoint, protocol, device, fastest)
         sure = _scorer(checkpoint, protocol, device, "float32") if both else None
         members.append(Member(fast, checkpoint.preprocess, sure))
+    begun = time.perf_counter()
     with progress.reporting("evaluating", total=len(files), unit="images") as bar:
         counted = over_files.count(
             files,
@@ -184,7 +184,8 @@ def _over_files(
         )
     ways = {views.describe(checkpoint.preprocess, protocol): None for checkpoint in found}
     said = f"{fastest}, close calls in float32" if both else fastest
-    return _Done(name, counted.by_class, "; ".join(ways), said, counted.close_calls)
+    seconds = time.perf_counter() - begun
+    return _Done(name, counted.by_class, "; ".join(ways), said, seconds, counted.close_calls)
 
 
 def _scorer(
@@ -242,7 +243,7 @@ def _in_memory(
     classifiers = [Classifier(c, device, computed, fuse=computed != "float32") for c in found]
     # One network's logits rank as its scores do, and are what a run itself counts by.
     scores_of = [each.logits if len(found) == 1 else each.log_scores for each in classifiers]
-    counted = ByClass.of(len(data.classes))
+    counted, begun = ByClass.of(len(data.classes)), time.perf_counter()
     for first in range(0, len(chosen), _SMALL_IMAGES_TOGETHER):
         part = slice(first, first + _SMALL_IMAGES_TOGETHER)
         each = [scores(chosen.images_nhwc[part]) for scores in scores_of]
@@ -251,7 +252,7 @@ def _in_memory(
     side = chosen.images_nhwc.shape[1]
     trained = {f"trained at {checkpoint.preprocess.crop_px} px" for checkpoint in found}
     how = f"single view, {side} px, {', '.join(sorted(trained))}"
-    return _Done(name, counted, how, computed)
+    return _Done(name, counted, how, computed, time.perf_counter() - begun)
 
 
 def _check_fits(checkpoint: Checkpoint, data: DataSet) -> None:
