@@ -61,6 +61,7 @@ def main() -> None:
                 device="cpu",
             )
             row = found.to_dict()
+            del row["images_per_second"]  # bench/evaluate_imagenet.py measures that properly
             for each, name in zip(row["checkpoints"], names, strict=True):
                 each["checkpoint"] = name
             rows.append(row)
