@@ -69,7 +69,7 @@ def test_the_same_weights_give_the_same_logits_and_lead_back_to_the_same_bits(li
     tensors = theirs.state_dict()
     found = foreign.recognise(tensors)
     spec, ours = network_of(name)
-    if found.stride_known:
+    if found.certain:
         assert found.spec == spec
     else:
         assert replace(found.spec, stride_on="3x3") == spec

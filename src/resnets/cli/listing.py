@@ -87,7 +87,7 @@ def checkpoint(made: Checkpoint) -> dict[str, Any]:
     """Return what a checkpoint of other people's weights is."""
     return {
         "checkpoint": str(made.path),
-        "model": codec.model_to_tree(made.spec),
+        "model": zoo.name_of(made.spec),
         "preprocessing": codec.preprocess_to_tree(made.preprocess),
         "classes": len(made.classes),
         "weights_sha256": made.weights_sha256,

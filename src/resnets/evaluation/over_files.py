@@ -124,11 +124,12 @@ class _Rounding:
         return close.nonzero().flatten().tolist()
 
     def learn(self, fast_nk: Tensor, sure_nk: Tensor, labels_n: Tensor) -> None:
-        """Take note of how far both are apart."""
+        """Take note of how far both are apart, where both are numbers."""
         error = fast_nk - sure_nk
         error = error - error.gather(1, labels_n[:, None])
+        error = error[error.isfinite().all(1)]
         self.squares += float(error.square().sum()) / max(1, error.shape[1] - 1)
-        self.images += len(labels_n)
+        self.images += len(error)
 
 
 def _scores(
@@ -149,7 +150,7 @@ def _in_order(
     protocol: Protocol,
     decode: Callable[[bytes, str], Image.Image],
 ) -> Iterator[tuple[Tensor, list[list[list[np.ndarray]]]]]:
-    """Yield a few images at a time: their labels, and each one's views for each member."""
+    """Yield a few images at a time, not in their order: labels, and views for each member."""
     wanted = [member.preprocess for member in members]
 
     def read(index: int) -> list[list[np.ndarray]]:
@@ -158,9 +159,14 @@ def _in_order(
 
     together = _VIEWS_READ_TOGETHER[protocol] // _VIEWS[protocol]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        first = 0
-        while first < len(files):
-            size = min(together, _LEARN_FROM) if first == 0 else together
-            last = min(first + size, len(files))
-            yield files.labels_n[first:last], list(pool.map(read, range(first, last)))
-            first = last
+        # Those to learn from stand all over the set: a folder may begin with images of one kind.
+        learnt_from = range(0, len(files), math.ceil(max(1, len(files)) / _LEARN_FROM))
+        chosen = set(learnt_from)
+        rest = [index for index in range(len(files)) if index not in chosen]
+        for part in (*_parts(learnt_from, together), *_parts(rest, together)):
+            yield files.labels_n[part], list(pool.map(read, part))
+
+
+def _parts(indices: Sequence[int], size: int) -> Iterator[list[int]]:
+    for first in range(0, len(indices), size):
+        yield list(indices[first : first + size])

@@ -51,6 +51,8 @@ def average(
     if to.suffix != ".safetensors":
         raise CheckpointError(f"--to {to}: a checkpoint of ours ends in .safetensors")
     checkpoint = opening_checkpoints.checkpoint(where)
+    if to.resolve() == checkpoint.path.resolve():
+        raise CheckpointError(f"--to {to}: is the checkpoint itself; name another file")
     if data is None and "data" in checkpoint.about:
         data = checkpoint.about["data"]["where"]
     if data is None:

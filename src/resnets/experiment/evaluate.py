@@ -11,7 +11,7 @@ import torch
 from resnets.core import hardware, progress
 from resnets.core.errors import DataError, ResNetsError
 from resnets.core.hardware import PrecisionName
-from resnets.data import images, opening, sets
+from resnets.data import imagenet_classes, images, opening, sets
 from resnets.data.files import FileData, ImageFiles
 from resnets.data.sets import DataSet, ImageSet
 from resnets.evaluation import over_files, views
@@ -206,15 +206,27 @@ def _relabelled(data: FileData, files: ImageFiles, checkpoint: Checkpoint) -> Im
                 f"(0 to {len(own) - 1}); evaluate it on data with its own classes"
             )
         return files
-    unknown = [name for name in data.classes if name not in own]
+    index_of = torch.full((len(data.classes),), -1)
+    unknown = []
+    for label in files.labels_n.unique().tolist():  # ImageNet's classes, of which few may be here
+        called = [name for name in _also_called(data.classes, label) if name in own]
+        if called:
+            index_of[label] = own.index(called[0])
+        else:
+            unknown.append(data.classes[label])
     if unknown:
         raise DataError(
-            f"{data.name}: has {len(data.classes)} classes ({data.classes[0]}, ...), of which "
-            f"{len(unknown)} are none of the network's {len(own)} ({unknown[0]}, ...); evaluate "
-            "it on data with its own classes"
+            f"{data.name}: has images of {len(unknown)} classes ({unknown[0]}, ...) that are none "
+            f"of the network's {len(own)} ({own[0]}, ...); evaluate it on data with its own classes"
         )
-    index_of = torch.tensor([own.index(name) for name in data.classes])
     return ImageFiles(files.names, index_of[files.labels_n], files.read)
+
+
+def _also_called(classes: tuple[str, ...], label: int) -> tuple[str, ...]:
+    """Return a class's name, and of an ImageNet class its WordNet id."""
+    if classes == imagenet_classes.names():
+        return classes[label], imagenet_classes.wnids()[label]
+    return (classes[label],)
 
 
 def _in_memory(

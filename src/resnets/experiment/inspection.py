@@ -10,7 +10,7 @@ from typing import Any
 from resnets.experiment import anatomy, paper
 from resnets.experiment import diagram as diagrams
 from resnets.experiment.diagram import Diagram
-from resnets.inference import checkpoints
+from resnets.inference import opening, published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
 from resnets.models.cost import Cost, Layer
@@ -110,7 +110,8 @@ def inspect(what: str | Path | Network, image_px: int | None = None) -> Inspecti
     """Measure a network: one of the zoo by name, a module, or what a checkpoint holds.
 
     Args:
-        what: A name of `zoo.NAMES`, a network, a run's folder or a checkpoint file.
+        what: A name of `zoo.NAMES`, a network, a run's folder, a checkpoint file, or the name of
+            published weights.
         image_px: Side of the image in pixels; by default the paper's.
 
     Raises:
@@ -119,8 +120,8 @@ def inspect(what: str | Path | Network, image_px: int | None = None) -> Inspecti
     """
     if isinstance(what, Network):
         return Inspection("network", what.spec, cost.measure(what.spec, image_px))
-    if Path(what).exists():
-        checkpoint = checkpoints.newest(what)
+    if Path(what).exists() or what in published.NAMES:
+        checkpoint = opening.checkpoint(what)
         side = checkpoint.preprocess.crop_px if image_px is None else image_px
         checkpoint.network()  # refuses tensors that are not the network's
         return Inspection(

@@ -1,7 +1,6 @@
 """Other libraries' weights become checkpoints of ours, and ours become files that they load."""
 
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from resnets.recipes import codec
 
 # The mean of ImageNet's training set as the authors' Caffe models subtract it, RGB in 0 to 255.
 _CAFFE_MEAN: Final = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+_EPSILON: Final = 1e-5  # of BN in every network here, as in the authors' own definition
 _UNIT: Final = (1.0, 1.0, 1.0)
 # What --preprocess takes: name -> (mean, std, whether the network wants blue first).
 PRESETS: Final = {
@@ -75,7 +75,7 @@ def convert(
     read = foreign_files.read(file)
     entry = published.recognised(read.sha256)
     found = _recognise(read)
-    tensors = _ours(read, found)
+    tensors = _ours(read if entry is not None else _with_our_epsilon(read), found)
     spec = _settled(found, read, _said(model, entry, read.path), read.path)
     wanted = _wanted(preprocess, entry, found, spec)
     about = _about(read, found, spec, wanted.preprocess, entry)
@@ -93,14 +93,33 @@ def from_published(name: str) -> Checkpoint:
     """
     entry = published.named(name)
     kept = fetch.cache_folder() / "weights" / f"{name}.safetensors"
-    if kept.exists():
-        try:
-            return checkpoints.read(kept)
-        except NewerFormatError:
+    if (made := _readable(kept)) is not None:
+        return made
+    file = published.fetch(name)
+    with artifacts.alone(kept.parent, wait=True):
+        if (made := _readable(kept)) is not None:  # another process was at it
+            return made
+        return _from_fetched(entry, file, kept)
+
+
+def _readable(kept: Path) -> Checkpoint | None:
+    """Return a conversion that is in the cache; None if there is none, or it is damaged."""
+    try:
+        return checkpoints.read(kept) if kept.exists() else None
+    except NewerFormatError:
+        raise
+    except CheckpointError:
+        return None
+
+
+def _from_fetched(entry: Published, file: Path, kept: Path) -> Checkpoint:
+    try:
+        read = foreign_files.read(file)
+    except CheckpointError as err:
+        if entry.npm is not None:
             raise
-        except CheckpointError:  # damaged: made again
-            pass
-    read = foreign_files.read(published.fetch(name))
+        file.unlink()  # without a published checksum anything may have come
+        raise CheckpointError(f"{err}; it was removed: run the same command again") from err
     found = _recognise(read)
     tensors = _ours(read, found)
     spec = _settled(found, read, entry.model, read.path)
@@ -126,6 +145,8 @@ def export(checkpoint: Checkpoint, to: Path) -> dict[str, Any]:
         ModelError: No such library has this network, or has it with its stride elsewhere.
         CheckpointError: `to` has another ending.
     """
+    if to.resolve() == checkpoint.path.resolve():
+        raise CheckpointError(f"--to {to}: is the checkpoint itself; name another file")
     spec = checkpoint.spec
     small = isinstance(spec, ResNetSpec) and not spec.stem.pool
     if isinstance(spec, ResNetSpec) and (spec.block, spec.stride_on) == ("bottleneck", "1x1"):
@@ -135,13 +156,17 @@ def export(checkpoint: Checkpoint, to: Path) -> dict[str, Any]:
             "networks with bottlenecks only v1.5 can be exported"
         )
     tensors = foreign.to_theirs(checkpoint.model, "cifar" if small else "torchvision", spec)
+    preprocessing = codec.preprocess_to_tree(checkpoint.preprocess)
+    if checkpoint.preprocess.mean is None:
+        preprocessing["mean"] = checkpoint.mean_hwc.mean((0, 1)).tolist()
+        preprocessing["note"] = "mean of the per-pixel mean, which the checkpoint keeps"
     artifacts.write_bytes(to, _encoded(tensors, to))
     return {
         "file": str(to),
         "names": "cifar" if small else "torchvision",
         "model": zoo.name_of(spec),
         "tensors": len(tensors),
-        "preprocessing": codec.preprocess_to_tree(checkpoint.preprocess),
+        "preprocessing": preprocessing,
     }
 
 
@@ -178,6 +203,22 @@ def _recognise(read: ForeignFile) -> Recognised:
         raise CheckpointError(f"{read.path}: {err}") from err
 
 
+def _with_our_epsilon(read: ForeignFile) -> ForeignFile:
+    """Return a Keras file with the difference of its BN's epsilon to ours in the variances.
+
+    Raises:
+        CheckpointError: A convolution is dilated, which no network here is.
+    """
+    tensors = dict(read.tensors)
+    for layer, settings in (read.layers or {}).items():
+        if settings.get("dilation_rate") not in (None, 1, [1, 1], (1, 1)):
+            raise CheckpointError(f"{read.path}: {layer} is dilated, as in no network here")
+        name, epsilon = f"{layer}/moving_variance", settings.get("epsilon")
+        if name in tensors and isinstance(epsilon, float):
+            tensors[name] = tensors[name] + (epsilon - _EPSILON)
+    return replace(read, tensors=tensors)
+
+
 def _said(model: str | None, entry: Published | None, path: Path) -> str | None:
     """Return the network's name as it is said, or as it is known of a published file."""
     if entry is None or model is None:
@@ -190,13 +231,21 @@ def _said(model: str | None, entry: Published | None, path: Path) -> str | None:
 def _settled(found: Recognised, read: ForeignFile, model: str | None, path: Path) -> ModelSpec:
     """Return the network, with the stride from the file or from what is said, never guessed."""
     spec = found.spec
-    if not isinstance(spec, ResNetSpec) or spec.block == "basic":
+    if not isinstance(spec, ResNetSpec):
+        _check_said(spec, model, path)
+        return spec
+    if not found.certain and not spec.stem.pool and model is None:
+        raise ModelError(
+            f"{path}: does not tell whether a stride or a pool goes with its 3x3 stem; if neither "
+            f"does, say --model {zoo.name_of(replace(spec, stride_on='3x3'))}"
+        )
+    if spec.block == "basic":
         _check_said(spec, model, path)
         return spec
     told = None if read.layers is None else foreign.stride_on(found.naming, read.layers)
     if told is not None:
         spec = replace(spec, stride_on=told)
-    elif not found.stride_known:
+    elif not found.certain:
         return _stride_as_said(spec, model, path)
     _check_said(spec, model, path)
     return spec
@@ -283,11 +332,13 @@ def _value(setting: str, key: str, value: str) -> Any:
             return int(value)
         if key in ("mean", "std"):
             red, green, blue = map(float, value.split("/"))
-            if not all(map(math.isfinite, (red, green, blue))):
+            if not all(abs(each) <= 1 for each in (red, green, blue)):
                 raise ValueError(value)
             return red, green, blue
     except ValueError as err:
-        what = "a whole number of pixels" if key in ("resize", "crop") else "three numbers, R/G/B"
+        what = "three numbers, R/G/B, of colours from 0 to 1: divide by 255"
+        if key in ("resize", "crop"):
+            what = "a whole number of pixels"
         raise DataError(f"--preprocess {setting}: {key} takes {what}") from err
     if value not in ("bilinear", "bicubic"):
         raise DataError(f"--preprocess {setting}: interpolation is bilinear or bicubic")

@@ -12,14 +12,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from resnets.core import artifacts
 from resnets.core.errors import ImageError, ModelError, ResNetsError
 from resnets.inference.pictures import Picture
+from resnets.models.googlenet import GoogLeNet
 from resnets.models.making import Network
 from resnets.models.network import ResNet
 
+_SOFTWARE: Final = "resnets, an explanation"  # in the file, so that another run may replace it
 EXACT = "class activation map, exact: the logit is its mean plus the bias"
 
 
@@ -54,7 +57,9 @@ class Explanation:
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
-        self.picture().save(content, format="PNG")
+        said = PngInfo()
+        said.add_text("Software", _SOFTWARE)
+        self.picture().save(content, format="PNG", pnginfo=said)
         return content.getvalue()
 
 
@@ -105,11 +110,11 @@ def of_view(
     )
 
 
-def _check_ending(network: Network) -> ResNet:
-    if not isinstance(network, ResNet):
+def _check_ending(network: Network) -> ResNet | GoogLeNet:
+    if not isinstance(network, ResNet | GoogLeNet):
         raise ModelError(
             f"--explain: {network.spec.kind} does not end in a mean over space and one linear "
-            "layer; exact maps exist for residual and plain networks"
+            "layer; exact maps exist for residual and plain networks and GoogLeNet"
         )
     return network
 
@@ -141,13 +146,13 @@ def draw(
     Args:
         explain: Explains a picture.
         wanted: The pictures.
-        to: A .png for one, or a folder, in which each gets its own name. Where that is a folder
-            of the pictures themselves, no file that is there already is written over.
+        to: A .png for one, or a folder, in which each gets its own name. Nothing in the folder
+            is written over but earlier explanations.
 
     Raises:
         StorageError: A picture cannot be written.
     """
-    taken = _there(to) if any(_folder(picture) == to.resolve() for picture in wanted) else set()
+    taken = _there(to)
     for picture in wanted:
         try:
             found = explain(picture)
@@ -160,12 +165,19 @@ def draw(
         yield path, found
 
 
-def _folder(picture: Picture) -> Path:
-    return Path(picture.name).resolve().parent
-
-
 def _there(folder: Path) -> set[str]:
-    return {path.name.casefold() for path in folder.iterdir()} if folder.is_dir() else set()
+    """Return the names in a folder that are not free: all but those of explanations."""
+    there = folder.iterdir() if folder.is_dir() else ()
+    return {path.name.casefold() for path in there if not _is_explanation(path)}
+
+
+def _is_explanation(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.format == "PNG" and image.info.get("Software") == _SOFTWARE
+    # Pillow raises many kinds on files that are no image; none of them is an explanation.
+    except Exception:
+        return False
 
 
 def _free(stem: str, taken: set[str]) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from resnets.core import errors
 from resnets.core.errors import CheckpointError, ModelError
 from resnets.core.random import generator
@@ -60,6 +62,12 @@ def network(name: str, weights: str | Path, classes: int | None, seed: int) -> N
     if classes is not None and classes != found.spec.classes:
         new = making.make(replace(found.spec, classes=classes))
         he_init(new, generator(seed, "init"))
-        made.head = new.head
+        for place, layer in list(made.named_modules()):
+            other = new.get_submodule(place)
+            # Every layer of the old number of classes: GoogLeNet has three.
+            if not isinstance(layer, nn.Linear) or not isinstance(other, nn.Linear):
+                continue
+            if layer.out_features != other.out_features:
+                made.set_submodule(place, other)
         made.spec = new.spec
     return made.train()

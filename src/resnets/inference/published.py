@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from resnets.core import artifacts, errors
 from resnets.core.errors import CheckpointError, DataError, FetchError
@@ -18,8 +18,6 @@ from resnets.data.fetch import Archive
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from resnets.inference import published_timm
 from resnets.inference.published_timm import TimmWeights
-
-Naming = Literal["torchvision", "timm", "keras"]
 
 _GITHUB: Final = "https://github.com/"
 _PYTORCH: Final = "https://download.pytorch.org/models/"
@@ -77,25 +75,21 @@ class Published:
     Args:
         name: What `resnets weights` calls it.
         model: The network of ours it fits, a name of the zoo.
-        naming: Whose names its tensors bear.
         sources: Where its file is, the first to ask first.
         npm: Where else it is, for those who reach no more than a package registry.
         preprocess: How it wants its images.
         reported: Its error, where one was published.
         licence: As its publisher states it.
-        classes: Whose classes it tells apart, in which order.
         note: One line.
     """
 
     name: str
     model: str
-    naming: Naming
     sources: tuple[Archive, ...]
     npm: NpmModel | None = None
     preprocess: Preprocess
     reported: Reported | None
     licence: str
-    classes: str = "imagenet"
     note: str
 
 
@@ -244,7 +238,6 @@ def _msra(
     return Published(
         name=f"msra/resnet{depth}",
         model=f"resnet{depth}",
-        naming="keras",
         sources=sources,
         npm=npm,
         preprocess=Preprocess(
@@ -277,7 +270,6 @@ def _torchvision(
     return Published(
         name=f"torchvision/{model}.imagenet1k-v{version}",
         model=_model(model),
-        naming="torchvision",
         sources=(_archive(_PYTORCH + file),),
         preprocess=Preprocess(resize_px=resize_px, crop_px=224),
         reported=Reported(
@@ -308,7 +300,6 @@ def _timm(row: TimmWeights) -> Published:
     return Published(
         name=f"timm/{row.name}",
         model=_model(model),
-        naming="timm",
         sources=(hub,) if row.url is None else (_archive(row.url), hub),
         preprocess=Preprocess(
             resize_px=int(row.crop_px / row.crop_share),

@@ -33,6 +33,7 @@ NamingName = Literal["torchvision", "timm", "caffe", "keras", "cifar"]
 StrideOn = Literal["1x1", "3x3"]
 
 _COUNTER: Final = "num_batches_tracked"  # of no use to us; older files lack it
+_AVERAGED: Final = "n_averaged"  # how many updates torch's averaged models have seen
 _PREFIXES: Final = ("module.", "_orig_mod.")  # left by DataParallel and torch.compile
 _LINEAR: Final = ("fc1000/", "probs/", "predictions/")  # Keras' names of the last layer
 _BN: Final = ("weight", "bias", "running_mean", "running_var")
@@ -45,13 +46,14 @@ class Recognised:
 
     Args:
         naming: Whose names they carry.
-        spec: The network they are of. `stride_on` is only certain where `stride_known`.
-        stride_known: Whether names alone settle where a bottleneck's stride is.
+        spec: The network they are of. Its stem and `stride_on` are only certain where `certain`.
+        certain: Whether names and shapes alone settle where a bottleneck's stride is, and whether
+            a 3x3 stem has a stride or a pool behind it.
     """
 
     naming: NamingName
     spec: ModelSpec
-    stride_known: bool
+    certain: bool
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> Recognised:
@@ -66,9 +68,9 @@ def recognise(tensors: Mapping[str, Tensor]) -> Recognised:
     names = _stripped(tensors)
     try:
         if "res2a_branch2a/kernel" in names:
-            return Recognised("caffe", _keras_spec(names, _CAFFE_BLOCK), True)
+            return Recognised("caffe", _keras_spec(names, _CAFFE_BLOCK), certain=True)
         if "conv2_block1_1_conv/kernel" in names:
-            return Recognised("keras", _keras_spec(names, _KERAS_BLOCK), True)
+            return Recognised("keras", _keras_spec(names, _KERAS_BLOCK), certain=True)
         if "features.0.weight" in names and "head.fc.weight" in names:
             return Recognised("timm", _vgg_spec(names, "head.fc.weight"), True)
         if "features.0.weight" in names and "classifier.6.weight" in names:
@@ -181,12 +183,11 @@ def stride_on(naming: NamingName, layers: Mapping[str, Mapping[str, Any]]) -> St
     if naming not in ("caffe", "keras"):
         return None
     layer_of = _caffe_layer if naming == "caffe" else _keras_layer
-    for place in ("3 0 lettered", "3 0 counted"):
-        strides = [layers.get(layer_of(place, "conv", n), {}).get("strides") for n in (1, 2)]
-        halves = [each in ([2, 2], (2, 2), 2) for each in strides]
-        if any(halves):
-            return "1x1" if halves[0] else "3x3"
-    return None
+    first = [layers.get(layer_of("3 0 lettered", "conv", n), {}) for n in (1, 2)]
+    halves = [each.get("strides") in ([2, 2], (2, 2), 2) for each in first]
+    if not any(halves):
+        return None
+    return "1x1" if halves[0] else "3x3"
 
 
 # Recognising.
@@ -216,6 +217,8 @@ def _torch_resnet(names: Mapping[str, Tensor], naming: NamingName) -> Recognised
     else:  # in option B only the first block of a stage has one
         shortcut = "B" if with_projection == {"0"} else "C"
     kernel = stem.shape[-1]
+    if kernel not in (3, 7):
+        raise ValueError(f"its first kernel is {kernel}x{kernel}")
     spec = ResNetSpec(
         stem=StemSpec(
             kernel=kernel, width=stem.shape[0], stride=2 if kernel == 7 else 1, pool=kernel == 7
@@ -227,7 +230,8 @@ def _torch_resnet(names: Mapping[str, Tensor], naming: NamingName) -> Recognised
         # kuangliu's bottleneck is known to stride on its 3x3.
         stride_on="3x3" if naming == "cifar" and bottleneck else "1x1",
     )
-    return Recognised(naming, spec, stride_known=not bottleneck or naming == "cifar")
+    usual = naming == "cifar" or (kernel == 7 and not bottleneck)
+    return Recognised(naming, spec, certain=usual)
 
 
 _CAFFE_BLOCK: Final = re.compile(r"res(\d)([a-z]\d*)_branch2a/kernel")
@@ -448,13 +452,15 @@ def _wanted(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
 
 def _stripped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors without prefixes that wrappers leave on all of them."""
-    made = dict(tensors)
+    made = {name: tensor for name, tensor in tensors.items() if name != _AVERAGED}
     while made and (on_all := [p for p in _PREFIXES if all(n.startswith(p) for n in made)]):
         made = {name.removeprefix(on_all[0]): tensor for name, tensor in made.items()}
-    return {
-        f"fc/{name.partition('/')[2]}" if name.startswith(_LINEAR) else name: tensor
-        for name, tensor in made.items()
+    renamed = {
+        name: f"fc/{name.partition('/')[2]}" if name.startswith(_LINEAR) else name for name in made
     }
+    if len(set(renamed.values())) < len(made):
+        raise CheckpointError("it has more than one last layer")
+    return {renamed[name]: tensor for name, tensor in made.items()}
 
 
 def _refuse(missing: list[str], left: list[str], other: list[str]) -> None:

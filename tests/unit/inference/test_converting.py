@@ -215,7 +215,6 @@ def published_entry(file, model, preprocess=None, name="us/net.v1"):
     return Published(
         name=name,
         model=model,
-        naming="torchvision",
         sources=(Archive("https://example.org/w.pth", f"sha256:{digest[:8]}"),),
         preprocess=preprocess or Preprocess(resize_px=36, crop_px=32, interpolation="bicubic"),
         reported=None,
@@ -276,14 +275,14 @@ def test_a_damaged_conversion_in_the_cache_is_made_again(cached):
 
 
 def test_every_setting_of_the_preprocessing_can_be_said(write, tmp_path):
-    said = "caffe,resize=300,crop=288,interpolation=bicubic,mean=0.5/0.25/0.125,std=0.5/1/2"
+    said = "caffe,resize=300,crop=288,interpolation=bicubic,mean=0.5/0.25/0.125,std=0.5/1/0.25"
     made = converting.convert(write(), tmp_path / "ours.safetensors", preprocess=said)
     assert made.preprocess == Preprocess(
         resize_px=300,
         crop_px=288,
         interpolation="bicubic",
         mean=(0.5, 0.25, 0.125),
-        std=(0.5, 1.0, 2.0),
+        std=(0.5, 1.0, 0.25),
     )
     first = weights(BASIC)["stem.conv1.weight"]
     assert torch.equal(made.model["stem.conv1.weight"], first.flip(1))  # blue first
@@ -477,3 +476,31 @@ def test_an_export_goes_to_a_name_that_says_what_it_is(tmp_path):
     with pytest.raises(StorageError, match="cannot write"):
         exported(BASIC, tmp_path, "a-file/back.pth")
     assert [path.name for path in tmp_path.iterdir()] == ["a-file"]
+
+
+def test_colours_up_to_255_are_refused_where_they_are_meant_from_0_to_1(write, tmp_path):
+    said = "caffe,mean=123.68/116.779/103.939"
+    with pytest.raises(DataError, match="divide by 255"):
+        converting.convert(write(), tmp_path / "ours.safetensors", preprocess=said)
+
+
+def test_a_checkpoint_is_not_exported_onto_itself(write, tmp_path):
+    to = tmp_path / "ours.safetensors"
+    made = converting.convert(write(), to, preprocess="scaled")
+    before = to.read_bytes()
+    with pytest.raises(CheckpointError, match="is the checkpoint itself"):
+        converting.export(made, to)
+    assert to.read_bytes() == before
+
+
+def test_the_epsilon_of_a_keras_file_goes_into_the_variances(tmp_path):
+    tensors = {"bn/moving_variance": torch.ones(3), "conv/kernel": torch.ones(3)}
+    layers = {"bn": {"epsilon": 1e-3}, "conv": {"dilation_rate": [1, 1]}}
+    read = ForeignFile(tmp_path / "x.h5", "keras-h5", tensors, layers, "00")
+    found = converting._with_our_epsilon(read).tensors
+    assert torch.equal(found["bn/moving_variance"], torch.ones(3) + (1e-3 - 1e-5))
+    assert torch.equal(found["conv/kernel"], torch.ones(3))
+    assert torch.equal(tensors["bn/moving_variance"], torch.ones(3))
+    layers["conv"]["dilation_rate"] = [2, 2]
+    with pytest.raises(CheckpointError, match="conv is dilated"):
+        converting._with_our_epsilon(read)

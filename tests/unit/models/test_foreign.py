@@ -93,7 +93,7 @@ def test_names_lead_there_and_back_to_the_same_bits(case):
     assert len(theirs) == len(ours)
     found = foreign.recognise(theirs)
     assert (found.naming, found.spec.stem, found.spec.stages) == (naming, spec.stem, spec.stages)
-    assert found.stride_known is (case != "v1.5")
+    assert found.certain is (case != "v1.5")
     back = foreign.to_ours(theirs, naming, spec)
     assert list(back) == list(ours)
     assert all(torch.equal(back[name], ours[name]) for name in ours)
@@ -113,7 +113,7 @@ def test_every_network_is_exported_and_recognised_again_or_refused(name):
     theirs = foreign.to_theirs(ours, naming, spec)
     found = foreign.recognise(theirs)
     expected = spec
-    if not found.stride_known:
+    if not found.certain:
         expected = replace(spec, stride_on=found.spec.stride_on)
     assert (found.naming, found.spec) == (naming, zoo.comparable(expected))
     back = foreign.to_ours(theirs, naming, spec)
@@ -174,7 +174,7 @@ def test_option_a_padded_on_either_side_gives_the_same_logits_here(depth):
     judge = drawn(Akamaster(depth), seed=depth)
     theirs = judge.state_dict()
     found = foreign.recognise(theirs)
-    assert found == foreign.Recognised("cifar", zoo.cifar(depth), stride_known=True)
+    assert found == foreign.Recognised("cifar", zoo.cifar(depth), certain=True)
     network = making.make(found.spec).eval()
     network.load_state_dict(foreign.to_ours(theirs, "cifar", found.spec))
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -245,7 +245,7 @@ WRONG = {
         "a VGG with BN",
     ),
     "a stem of scalars": (theirs_of() | {"conv1.weight": torch.ones(())}, "no network here"),
-    "an even stem": (theirs_of() | {"conv1.weight": torch.ones(8, 3, 4, 4)}, "odd kernel"),
+    "an even stem": (theirs_of() | {"conv1.weight": torch.ones(8, 3, 4, 4)}, "first kernel is 4x4"),
     "no projections": (
         {name: t for name, t in theirs_of().items() if "downsample" not in name},
         "no downsample",
@@ -366,7 +366,7 @@ def test_the_authors_and_keras_names_of_every_depth_are_all_accounted_for(depth,
     tensors = keras(depth, style, empty, linear=linear)
     found = foreign.recognise(tensors)
     expected = replace(zoo.imagenet(depth), classes=10)
-    assert found == foreign.Recognised(style, expected, stride_known=True)
+    assert found == foreign.Recognised(style, expected, certain=True)
     made = foreign.to_ours(tensors, style, found.spec)
     assert {n: t.shape for n, t in made.items()} == {
         n: t.shape for n, t in on_meta(expected).items()
@@ -466,3 +466,20 @@ def test_the_layers_of_a_keras_file_tell_where_the_stride_is(naming, first, seco
     for nowhere in ((None, None), ([1, 1], [1, 1]), ("2", {}), (3, [])):
         assert told(*nowhere) is None
     assert foreign.stride_on("torchvision", {first: {"strides": [2, 2]}}) is None
+
+
+def test_a_3x3_stem_of_torchvisions_names_leaves_open_what_goes_with_it():
+    tensors = theirs_of() | {"conv1.weight": torch.ones(8, 3, 3, 3)}
+    assert not foreign.recognise(tensors).certain
+
+
+def test_a_count_of_averaged_updates_is_no_weight():
+    tensors = {f"module.{name}": tensor for name, tensor in theirs_of().items()}
+    found = foreign.recognise(tensors | {"n_averaged": torch.tensor(7)})
+    assert found == foreign.recognise(theirs_of())
+
+
+def test_two_last_layers_are_refused():
+    tensors = {"fc1000/kernel": torch.ones(2, 2), "predictions/kernel": torch.ones(2, 2)}
+    with pytest.raises(CheckpointError, match="more than one last layer"):
+        foreign.recognise(tensors)
