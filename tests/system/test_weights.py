@@ -204,7 +204,9 @@ def test_ctrl_c_while_it_writes_costs_one_line_and_leaves_nothing(place, ask, mo
     assert not [path.name for path in place.iterdir() if "new" in path.name]
 
 
-CHECKPOINT = {"checkpoint", "model", "preprocessing", "classes", "weights_sha256", "source"}
+CHECKPOINT = {
+    *("checkpoint", "model", "preprocessing", "classes", "class_names", "weights_sha256", "source"),
+}
 JSON = {
     "list": (
         "weights list",

@@ -90,6 +90,7 @@ def checkpoint(made: Checkpoint) -> dict[str, Any]:
         "model": zoo.name_of(made.spec),
         "preprocessing": codec.preprocess_to_tree(made.preprocess),
         "classes": len(made.classes),
+        "class_names": ", ".join(made.classes[:3]) + (", ..." if made.classes[3:] else ""),
         "weights_sha256": made.weights_sha256,
         "source": made.about.get("source"),
     }

@@ -158,6 +158,8 @@ def predict(
     """Name what is in images."""
     from resnets.inference import explanation, pictures, predictor
 
+    if json and layout != "table":
+        raise ResNetsError(f"--json: is a format of its own; leave it or --format {layout} out")
     found = pictures.find(images)
     classifier = predictor.load(checkpoint, device)
     if explain is not None:

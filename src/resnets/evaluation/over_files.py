@@ -105,14 +105,15 @@ class _Rounding:
 
     def __init__(self, *, enabled: bool) -> None:
         self.enabled = enabled
-        self.images = 0
+        self.seen = 0  # images scored twice
+        self.images = 0  # of them, those with scores that are numbers
         self.squares = 0.0  # mean over the other classes, summed over images
 
     def unsure(self, scores_nk: Tensor, labels_n: Tensor) -> list[int]:
         """Return which images to score again; all of them until enough is known."""
         if not self.enabled:
             return []
-        if self.images < _LEARN_FROM:
+        if self.seen < _LEARN_FROM or not self.images:
             return list(range(len(labels_n)))
         tolerance = _SIGMAS * math.sqrt(self.squares / self.images)
         own = scores_nk.gather(1, labels_n[:, None])
@@ -130,6 +131,7 @@ class _Rounding:
         error = error[error.isfinite().all(1)]
         self.squares += float(error.square().sum()) / max(1, error.shape[1] - 1)
         self.images += len(error)
+        self.seen += len(labels_n)
 
 
 def _scores(
@@ -160,7 +162,7 @@ def _in_order(
     together = _VIEWS_READ_TOGETHER[protocol] // _VIEWS[protocol]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         # Those to learn from stand all over the set: a folder may begin with images of one kind.
-        learnt_from = range(0, len(files), math.ceil(max(1, len(files)) / _LEARN_FROM))
+        learnt_from = range(0, len(files), max(1, len(files) // _LEARN_FROM))[:_LEARN_FROM]
         chosen = set(learnt_from)
         rest = [index for index in range(len(files)) if index not in chosen]
         for part in (*_parts(learnt_from, together), *_parts(rest, together)):

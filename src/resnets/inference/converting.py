@@ -183,11 +183,15 @@ def _encoded(tensors: dict[str, Tensor], to: Path) -> bytes:
 def _ours(read: ForeignFile, found: Recognised) -> dict[str, Tensor]:
     """Return the tensors as our network has them, wherever its stride is."""
     try:
-        return foreign.to_ours(read.tensors, found.naming, found.spec)
+        made = foreign.to_ours(read.tensors, found.naming, found.spec)
     except CheckpointError as err:
         raise CheckpointError(
             f"{read.path}: does not fit {zoo.name_of(found.spec)}: {err}"
         ) from err
+    for name, tensor in made.items():
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise CheckpointError(f"{read.path}: negative variances at our {name}; it is damaged")
+    return made
 
 
 def _write(tensors: dict[str, Tensor], wanted: _Wanted, about: Mapping[str, Any], to: Path) -> None:

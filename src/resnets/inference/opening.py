@@ -2,17 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from torch import nn
 
 from resnets.core import errors
-from resnets.core.errors import CheckpointError, ModelError
+from resnets.core.errors import CheckpointError, ModelError, NewerFormatError
 from resnets.core.random import generator
 from resnets.inference import checkpoints, converting, published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import making, zoo
 from resnets.models.making import Network
 from resnets.models.network import he_init
+
+_FOREIGN: Final = (".pth", ".pt", ".th", ".bin", ".safetensors", ".h5", ".keras", ".json")
 
 
 def checkpoint(where: str | Path) -> Checkpoint:
@@ -29,9 +32,13 @@ def checkpoint(where: str | Path) -> Checkpoint:
     except (OSError, RuntimeError, ValueError) as err:
         raise CheckpointError(f"{name[:80]}: no name of a file or folder ({err})") from err
     if there:
-        return checkpoints.newest(path)
+        return _at(path)
     if name in published.NAMES:
         return converting.from_published(name)
+    if name in zoo.NAMES:
+        known = [entry.name for entry in published.CATALOGUE.values() if entry.model == name]
+        told = f"published for it: {', '.join(known[:3])}" if known else "none are published for it"
+        raise CheckpointError(f"{name}: a network without weights; {told}; or name a run or a file")
     publishers = {known.partition("/")[0] for known in published.NAMES}
     if name.partition("/")[0] not in publishers:
         raise CheckpointError(f"{path}: there is no such file or folder")
@@ -39,6 +46,20 @@ def checkpoint(where: str | Path) -> Checkpoint:
         errors.unknown("checkpoint", name, published.NAMES, "resnets weights list")
         + "; nor is there a file or folder of that name"
     )
+
+
+def _at(path: Path) -> Checkpoint:
+    """Open a run or a file; of what may be another library's file, say what to do with it."""
+    try:
+        return checkpoints.newest(path)
+    except NewerFormatError:
+        raise
+    except CheckpointError as err:
+        if path.is_dir() or path.suffix not in _FOREIGN:
+            raise
+        raise CheckpointError(
+            f"{err}; another library's weights: resnets weights convert {path} --to OUT.safetensors"
+        ) from err
 
 
 def network(name: str, weights: str | Path, classes: int | None, seed: int) -> Network:

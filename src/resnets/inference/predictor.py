@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resnets.core import hardware
-from resnets.core.errors import ImageError, ResNetsError
+from resnets.core.errors import CheckpointError, ImageError, ResNetsError
 from resnets.core.hardware import PrecisionName
 from resnets.data import batches, preprocess
 from resnets.inference import explanation, fused, opening, pictures
@@ -99,16 +99,22 @@ class Classifier:
             scores = logits.log_softmax(dim=1).flatten(2)
             return scores.logsumexp(dim=2) - math.log(scores.shape[2])
 
-    def predict(self, files: Iterable[str | Path], top: int = 1) -> list[list[Prediction]]:
+    def predict(
+        self, files: str | Path | Iterable[str | Path], top: int = 1
+    ) -> list[list[Prediction]]:
         """Return the `top` most probable classes of each file, most probable first.
 
         Args:
-            files: Image files of any size; resized and cropped as the network wants them.
+            files: One image file or several, of any size; resized and cropped as the network
+                wants them.
             top: How many classes; at most as many as there are.
 
         Raises:
             ImageError: A file cannot be decoded.
+            CheckpointError: The network's answers are no numbers.
         """
+        if isinstance(files, str | Path):
+            files = [files]
         made = []
         for found in self.stream([pictures.file(Path(file)) for file in files], top):
             if isinstance(found, ImageError):
@@ -179,6 +185,10 @@ class Classifier:
             if not isinstance(view, ImageError)
         ]
         scores = self.logits(torch.from_numpy(np.stack(ready))).softmax(1)
+        if not bool(scores.isfinite().all()):
+            raise CheckpointError(
+                f"{self.checkpoint.path}: answers with what is no number; its weights are broken"
+            )
         best = scores.topk(min(top, len(self.classes)))
         return [
             [

@@ -504,3 +504,14 @@ def test_the_epsilon_of_a_keras_file_goes_into_the_variances(tmp_path):
     layers["conv"]["dilation_rate"] = [2, 2]
     with pytest.raises(CheckpointError, match="conv is dilated"):
         converting._with_our_epsilon(read)
+
+
+def test_negative_variances_are_refused(write, tmp_path):
+    tensors = torch.load(write(), weights_only=True)
+    tensors = tensors.get("state_dict", tensors)
+    name = next(name for name in tensors if name.endswith("layer1.0.bn1.running_var"))
+    tensors[name][0] = -1
+    torch.save(tensors, tmp_path / "broken.pth")
+    with pytest.raises(CheckpointError, match=r"broken.pth: negative variances at our stages"):
+        converting.convert(tmp_path / "broken.pth", tmp_path / "x.safetensors", preprocess="scaled")
+    assert not (tmp_path / "x.safetensors").exists()

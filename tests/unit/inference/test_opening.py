@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from resnets.core.errors import CheckpointError
 from resnets.inference import converting, opening, published
@@ -64,3 +65,17 @@ def test_what_is_no_name_and_no_file_costs_one_line(where, asked, tmp_path, monk
 
 def test_every_published_name_has_a_publisher_and_is_no_path_here():
     assert all(name.count("/") == 1 for name in published.NAMES)
+
+
+def test_a_network_without_weights_is_no_checkpoint():
+    with pytest.raises(
+        CheckpointError, match=r"^resnet50: a network without weights; .*msra/resnet50"
+    ):
+        opening.checkpoint("resnet50")
+
+
+def test_another_librarys_file_is_told_what_to_do_with(tmp_path):
+    file = tmp_path / "theirs.pth"
+    torch.save({"fc.weight": torch.ones(2, 2)}, file)
+    with pytest.raises(CheckpointError, match="resnets weights convert"):
+        opening.checkpoint(file)

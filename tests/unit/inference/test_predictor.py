@@ -233,3 +233,15 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 def test_a_device_that_is_not_here_is_refused(finished):
     with pytest.raises(ResNetsError, match="--device cuda:99: this machine has cpu"):
         predictor.load(finished, "cuda:99")
+
+
+def test_a_network_whose_answers_are_no_numbers_is_refused(finished, files):
+    made = predictor.load(finished, "cpu")
+    made.network.head.bias.data[0] = float("nan")
+    with pytest.raises(CheckpointError, match="its weights are broken"):
+        made.predict(files)
+
+
+def test_one_file_need_not_be_a_list(classifier, files):
+    assert classifier.predict(files[0]) == classifier.predict([files[0]])
+    assert classifier.predict(str(files[0])) == classifier.predict([files[0]])
