@@ -200,6 +200,11 @@ def _why_not_loaded(err: Exception) -> str:
     text = str(err)
     found = re.search(r"GLOBAL ([\w.]+)", text) or re.search(r"function (<.{1,60}>)", text)
     if found is None:
+        if operand := re.search(r"Unsupported operand \d+", text):
+            return (
+                f"damaged, or a pickle of more than tensors ({operand[0]}), which is never run; "
+                "save only the tensors: torch.save(model.state_dict(), FILE)"
+            )
         said = re.sub(r"^Weights only load failed\..*?message: ", "", _one_line(err, 2000))
         return f"not a PyTorch file, cut short or damaged ({said[:120] or type(err).__name__})"
     return (

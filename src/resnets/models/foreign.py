@@ -75,7 +75,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> Recognised:
             return Recognised("timm", _vgg_spec(names, "head.fc.weight"), True)
         if "features.0.weight" in names and "classifier.6.weight" in names:
             return Recognised("torchvision", _vgg_spec(names, "classifier.6.weight"), True)
-        if "layer1.0.conv1.weight" in names:
+        if any(name.startswith("layer1.0.") for name in names):
             return _torch_resnet(names, "cifar" if "linear.weight" in names else "torchvision")
     except KeyError as err:
         raise CheckpointError(f"the file lacks {err.args[0]}") from err

@@ -776,3 +776,16 @@ def test_a_file_that_may_not_be_read_is_a_storage_error(saved):
     path = saved(weights())
     path.chmod(0)
     assert "may not be read" in refusal(path, StorageError)
+
+
+def test_a_pickle_of_another_protocol_is_not_run_either(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'RAN'}",)
+
+    file = tmp_path / "bomb.pth"
+    file.write_bytes(pickle.dumps({"state_dict": Bomb()}, protocol=4))
+    with pytest.raises(CheckpointError, match="which is never run") as caught:
+        foreign_files.read(file)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "RAN").exists()
