@@ -201,10 +201,6 @@ def measure(spec: ModelSpec, image_px: int | None = None) -> Cost:
     )
 
 
-def _stages(network: Network) -> Iterator[tuple[str, nn.Module]]:
-    yield from network.stages.items()
-
-
 def _stage(
     network: Network, name: str, output_size: tuple[int, ...], made: tuple[Block, ...]
 ) -> Stage:
@@ -239,7 +235,7 @@ def _record(network: Network, image: Tensor) -> tuple[list[Layer], dict[str, tup
     for name, module in network.named_modules():
         if _does_something(name, module):
             module.register_forward_hook(watch(name))
-    for name, module in _stages(network):
+    for name, module in network.stages.items():
         module.register_forward_hook(measure_stage(name))
     network(image)
     return found, sizes

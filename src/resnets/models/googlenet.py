@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnets.models import stages
 from resnets.models.spec import GoogLeNetSpec
 
 
@@ -148,11 +149,7 @@ class GoogLeNet(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return the output of every stage, finest first: one of each resolution."""
-        maps = {}
-        for name, stage in self.stages.items():
-            x = stage(x)
-            maps[name] = x
-        return maps
+        return stages.outputs(self.stages, x)
 
     def score_map(self, x: Tensor) -> Tensor:
         """Return logits (n, classes, rows, columns) at every place of a larger image.
@@ -162,15 +159,11 @@ class GoogLeNet(nn.Module):
 
         Source: He et al. 2015, sec. 3.4, for its own networks.
         """
-        x = list(self.features(x).values())[-1]
-        x = F.avg_pool2d(x, (min(_WINDOW, x.shape[2]), min(_WINDOW, x.shape[3])), stride=1)
-        return F.conv2d(self.dropout(x), self.head.weight[:, :, None, None], self.head.bias)
+        return stages.slide_mean(self.dropout(stages.last(self.stages, x)), self.head, _WINDOW)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
         if not self.training:
-            for stage in self.stages.values():
-                x = stage(x)
-            return self._logits(x)
+            return self._logits(stages.last(self.stages, x))
         auxiliary = []
         for stage in self.stages.values():
             for name, module in stage.named_children():

@@ -4,10 +4,9 @@ import math
 from collections import OrderedDict
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnets.models import blocks, prelu_net
+from resnets.models import blocks, prelu_net, stages
 from resnets.models.spec import ResNetSpec
 
 
@@ -36,12 +35,7 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return the output of every stage by its name in Table 1, finest first."""
-        x = self.stem(x)
-        maps = {}
-        for name, stage in self.stages.items():
-            x = stage(x)
-            maps[name] = x
-        return maps
+        return stages.outputs(self.stages, self.stem(x))
 
     def score_map(self, x: Tensor) -> Tensor:
         """Return logits (n, classes, rows, columns) at every place of a larger image.
@@ -51,15 +45,11 @@ class ResNet(nn.Module):
 
         Source: He et al. 2015, sec. 3.4.
         """
-        x = list(self.features(x).values())[-1]
-        window = math.ceil(self.spec.image_px / self.spec.total_stride)
-        x = F.avg_pool2d(x, (min(window, x.shape[2]), min(window, x.shape[3])), stride=1)
-        return F.conv2d(x, self.head.weight[:, :, None, None], self.head.bias)
+        window_px = math.ceil(self.spec.image_px / self.spec.total_stride)
+        return stages.slide_mean(stages.last(self.stages, self.stem(x)), self.head, window_px)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for stage in self.stages.values():
-            x = stage(x)
+        x = stages.last(self.stages, self.stem(x))
         logits: Tensor = self.head(x.mean(dim=(2, 3)))
         return logits
 

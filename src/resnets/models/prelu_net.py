@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnets.models import stages
 from resnets.models.spec import PReLUNetSpec
 
 FIRST_SLOPE: Final = 0.25  # He et al. 2015b, sec. 2.1
@@ -51,11 +52,7 @@ class PReLUNet(nn.Module):
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return the output of every stage, finest first."""
-        maps = {}
-        for name, stage in self.stages.items():
-            x = stage(x)
-            maps[name] = x
-        return maps
+        return stages.outputs(self.stages, x)
 
     def score_map(self, x: Tensor) -> Tensor:
         """Return logits (n, classes, rows, columns) at every place of a larger image.
@@ -65,7 +62,7 @@ class PReLUNet(nn.Module):
 
         Source: He et al. 2015b, sec. 3, its dense testing on feature maps.
         """
-        x = self._last(x)
+        x = stages.last(self.stages, x)
         high, wide = min(_WINDOW, x.shape[2]), min(_WINDOW, x.shape[3])
         rows = []
         for top in range(x.shape[2] - high + 1):
@@ -76,12 +73,7 @@ class PReLUNet(nn.Module):
         return torch.stack(rows, dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._scores(self._last(x))
-
-    def _last(self, x: Tensor) -> Tensor:
-        for stage in self.stages.values():
-            x = stage(x)
-        return x
+        return self._scores(stages.last(self.stages, x))
 
     def _scores(self, x: Tensor) -> Tensor:
         x = self.dropout(self.prelu1(self.fc1(spatial_pyramid(x))))

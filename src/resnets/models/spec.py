@@ -1,6 +1,6 @@
 """What a network is, as a value: the paper's own, and those it compares with."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from resnets.core.errors import ModelError
 from resnets.core.spec import spec
@@ -91,6 +91,9 @@ class VggSpec:
     Source: Simonyan, Zisserman 2015, Table 1, columns D and E.
     """
 
+    image_px: ClassVar[int] = 224  # the side of the images the paper gives it
+    smallest_px: ClassVar[int] = 32  # with which every layer has an output
+
     kind: Literal["vgg"] = "vgg"
     convolutions: tuple[int, ...]  # of each stage; the widths are 64, 128, 256, 512, 512
     classes: int
@@ -101,16 +104,6 @@ class VggSpec:
                 f"model.convolutions: needs five positive numbers, got {self.convolutions}"
             )
         _check_classes(self.classes)
-
-    @property
-    def image_px(self) -> int:
-        """The side of the images the paper gives it."""
-        return 224
-
-    @property
-    def smallest_px(self) -> int:
-        """The least side of an image for which every layer has an output."""
-        return 32
 
     @property
     def depth(self) -> int:
@@ -125,26 +118,15 @@ class GoogLeNetSpec:
     Source: Szegedy et al. 2014, Table 1.
     """
 
+    image_px: ClassVar[int] = 224  # the side of the images the paper gives it
+    smallest_px: ClassVar[int] = 31  # with which every layer has an output
+    depth: ClassVar[int] = 22  # weighted layers on the longest path, as its paper counts them
+
     kind: Literal["googlenet"] = "googlenet"
     classes: int
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
-
-    @property
-    def image_px(self) -> int:
-        """The side of the images the paper gives it."""
-        return 224
-
-    @property
-    def smallest_px(self) -> int:
-        """The least side of an image for which every layer has an output."""
-        return 31
-
-    @property
-    def depth(self) -> int:
-        """Weighted layers on the longest path, as its paper counts them."""
-        return 22
 
 
 @spec
@@ -154,26 +136,15 @@ class PReLUNetSpec:
     Source: He et al. 2015b, Table 3, model C.
     """
 
+    image_px: ClassVar[int] = 224  # the side of the images the paper gives it
+    smallest_px: ClassVar[int] = 15  # with which every layer has an output
+    depth: ClassVar[int] = 22  # weighted layers
+
     kind: Literal["prelu-net"] = "prelu-net"
     classes: int
 
     def __post_init__(self) -> None:
         _check_classes(self.classes)
-
-    @property
-    def image_px(self) -> int:
-        """The side of the images the paper gives it."""
-        return 224
-
-    @property
-    def smallest_px(self) -> int:
-        """The least side of an image for which every layer has an output."""
-        return 15
-
-    @property
-    def depth(self) -> int:
-        """Weighted layers."""
-        return 22
 
 
 ModelSpec = ResNetSpec | VggSpec | GoogLeNetSpec | PReLUNetSpec

@@ -6,6 +6,7 @@ from typing import Final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnets.models import stages
 from resnets.models.spec import VggSpec
 
 _WIDTHS: Final = (64, 128, 256, 512, 512)  # Simonyan, Zisserman 2015, Table 1
@@ -48,11 +49,7 @@ class Vgg(nn.Module):
 
         Source: He et al. 2015, appendix A.
         """
-        maps = {}
-        for name, stage in self.stages.items():
-            x = stage(x)
-            maps[name] = x
-        return maps
+        return stages.outputs(self.stages, x)
 
     def score_map(self, x: Tensor) -> Tensor:
         """Return logits (n, classes, rows, columns) at every place of a larger image.
@@ -77,9 +74,7 @@ class Vgg(nn.Module):
         return logits
 
     def _last(self, x: Tensor) -> Tensor:
-        for stage in self.stages.values():
-            x = stage(x)
-        pooled: Tensor = self.pool(x)
+        pooled: Tensor = self.pool(stages.last(self.stages, x))
         return pooled
 
 
