@@ -11,6 +11,7 @@ A lazy facade: importing it costs nothing, and each name is the function the com
     resnets.load(run).predict(["cat.jpg"], top=5)
     resnets.load("msra/resnet50").explain("cat.jpg")         where it saw the cat
     resnets.evaluate("msra/resnet50", "imagenet/", protocol="ten-crop")
+    resnets.reproduce("figure-1", quick=True).plot()         a figure of the paper
 """
 
 from collections.abc import Sequence
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from resnets.evaluation.views import Protocol
     from resnets.experiment.evaluate import Evaluation, Precision, Split
     from resnets.experiment.inspection import Inspection
+    from resnets.experiment.reproduce import Reproduction
     from resnets.experiment.run import Compile, Run
     from resnets.inference.predictor import Classifier
     from resnets.models.making import Network
 
-__all__ = ["evaluate", "inspect", "load", "model", "open_data", "resume", "train"]
+__all__ = ["evaluate", "inspect", "load", "model", "open_data", "reproduce", "resume", "train"]
 
 
 def model(
@@ -147,6 +149,23 @@ def evaluate(
         precision=precision,
         per_class=per_class,
         device=device,
+    )
+
+
+def reproduce(
+    study: str,
+    *,
+    quick: bool = False,
+    seeds: int = 1,
+    data: "DataSet | FileData | str | Path | None" = None,
+    device: str | None = None,
+    settings: tuple[str, ...] = (),
+) -> "Reproduction":
+    """Reproduce a table, a figure or an argument of the paper. See `resnets reproduce`."""
+    from resnets.experiment import reproduce as reproducing
+
+    return reproducing.reproduce(
+        study, quick=quick, seeds=seeds, data=data, device=device, settings=settings
     )
 
 

@@ -6,6 +6,7 @@ from resnets.core import errors
 from resnets.core.errors import DataError
 from resnets.data import fetch as fetching
 from resnets.data import opening
+from resnets.experiment.studies import catalogue as catalogue_of_studies
 from resnets.inference import published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
@@ -48,6 +49,25 @@ def models() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def studies() -> list[dict[str, Any]]:
+    """Return everything that `resnets reproduce` takes, and the gaps."""
+    rows = [
+        {
+            "study": name,
+            "quick": "yes" if study.quick_networks else "no",
+            "needs": study.needs,
+            "source": study.source,
+            "what": study.title,
+        }
+        for name, study in catalogue_of_studies.STUDIES.items()
+    ]
+    gaps = [
+        {"study": name, "quick": "no", "needs": "a later version", "source": None, "what": what}
+        for name, what in catalogue_of_studies.GAPS.items()
+    ]
+    return rows + gaps
 
 
 def data_sets() -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from resnets.cli import output, weights
-from resnets.cli.options import CheckpointArgument, DataOption, Device, Json
+from resnets.cli.options import CheckpointArgument, DataOption, Device, Json, Settings
 from resnets.core.errors import ResNetsError
 
 app = typer.Typer(
@@ -59,10 +59,7 @@ def train(
         Literal["auto", "on", "off"],
         typer.Option("--compile", help="auto: when the run is long enough to win the time back."),
     ] = "auto",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="a.b=value", help="Set one field of the recipe; repeatable."),
-    ] = None,
+    settings: Settings = None,
     json: Json = False,
 ) -> None:
     """Train a network, or continue a run that was stopped.
@@ -194,12 +191,46 @@ def inspect(
     output.inspection(found, json)
 
 
+@app.command()
+def reproduce(
+    study: Annotated[str, typer.Argument(metavar="NAME", help="A name of `resnets list studies`.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Short runs on the built-in sample: minutes.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each network.")] = 1,
+    data: DataOption = None,
+    device: Device = None,
+    settings: Settings = None,
+    json: Json = False,
+) -> None:
+    """Reproduce a table, a figure or an argument of the paper; stopped, it goes on where it was.
+
+    Writes results/NAME.json and its figure; the runs are in runs/reproduce.
+    """
+    from resnets.experiment import reproduce as reproducing
+
+    found = reproducing.reproduce(
+        study,
+        quick=quick,
+        seeds=seeds,
+        data=data,
+        device=device,
+        settings=tuple(settings or ()),
+    )
+    output.reproduction(found, json)
+
+
 @app.command("list")
-def list_(what: Literal["recipes", "models"], json: Json = False) -> None:
-    """List the recipes or the networks."""
+def list_(what: Literal["recipes", "models", "studies"], json: Json = False) -> None:
+    """List what there is: recipes, with digest and expected error; models; the paper's studies."""
     from resnets.cli import listing
 
-    output.table(listing.recipes(fields=json) if what == "recipes" else listing.models(), json)
+    kinds = {
+        "recipes": lambda: listing.recipes(fields=json),
+        "models": listing.models,
+        "studies": listing.studies,
+    }
+    output.table(kinds[what](), json)
 
 
 @data_app.command("list")

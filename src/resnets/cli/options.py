@@ -18,3 +18,7 @@ CheckpointArgument = Annotated[
         metavar="CHECKPOINT", help="A run's folder, a checkpoint file, or published weights."
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="a.b=value", help="Set one field of the recipe; repeatable."),
+]

@@ -13,6 +13,7 @@ from resnets.core.errors import ImageError
 if TYPE_CHECKING:
     from resnets.experiment.evaluate import Evaluation
     from resnets.experiment.inspection import Inspection
+    from resnets.experiment.reproduce import Reproduction
     from resnets.experiment.run import Run
     from resnets.inference.explanation import Explanation
     from resnets.inference.predictor import Prediction
@@ -102,6 +103,16 @@ def inspection(found: "Inspection", json: bool) -> None:
     if json:
         return as_json(found.to_dict())
     print(found)
+    return None
+
+
+def reproduction(found: "Reproduction", json: bool) -> None:
+    """Print a study's table, what it says, and where it was written."""
+    if json:
+        return as_json(found.to_dict())
+    print(found)
+    beside = f" and {found.figure.name}" if found.figure else ""
+    print(f"\nwritten to {found.path}{beside}")
     return None
 
 

@@ -63,12 +63,14 @@ def imagenet(depth: int, *, shortcut: Shortcut = "B", classes: int = 1000) -> Re
     )
 
 
-def small(depth: int, *, classes: int = 10) -> ResNetSpec:
-    """Return Table 1's network of a depth for 32x32 images: 3x3 stem, no pool, option B.
+def small(depth: int, *, shortcut: Shortcut = "B", classes: int = 10) -> ResNetSpec:
+    """Return Table 1's network of a depth for 32x32 images: 3x3 stem, no pool.
 
     Deviation: stem for small images and stride on the 3x3, as the counts in circulation have it.
     """
-    return replace(imagenet(depth, classes=classes), stem=_SMALL_STEM, stride_on="3x3")
+    return replace(
+        imagenet(depth, shortcut=shortcut, classes=classes), stem=_SMALL_STEM, stride_on="3x3"
+    )
 
 
 def cifar(depth: int, *, shortcut: Shortcut = "A", classes: int = 10) -> ResNetSpec:
@@ -156,6 +158,7 @@ def _zoo() -> dict[str, ModelSpec]:
     zoo |= {f"vgg{d}": VggSpec(convolutions=VGG[d], classes=1000) for d in VGG}
     zoo |= {"googlenet": GoogLeNetSpec(classes=1000), "prelu-net": PReLUNetSpec(classes=1000)}
     zoo |= {f"resnet{depth}-small": small(depth) for depth in TABLE_1}
+    zoo |= {f"plain{depth}-small": small(depth, shortcut="none") for depth in (18, 34)}
     for depth in CIFAR_DEPTHS:
         zoo[f"cifar-resnet{depth}"] = cifar(depth)
     for depth in (20, 32, 44, 56, 110):

@@ -1,0 +1,159 @@
+"""Results as text: a table for the terminal, and the one page of all of them.
+
+A result is the JSON of results/NAME.json. Quick and full ones are never mixed.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from resnets.core import artifacts
+from resnets.experiment.studies import catalogue
+
+_NUMBERS = re.compile(
+    r"\[\s+((?:-?[\d.e+-]+|NaN|-?Infinity|null)(?:,\s+(?:-?[\d.e+-]+|NaN|-?Infinity|null))*)\s+\]"
+)
+
+
+def encode(result: Mapping[str, Any]) -> bytes:
+    """Return a result as JSON for people to read: a list of numbers is one line."""
+    text = json.dumps(_finite(result), indent=2, allow_nan=False)
+    return (_NUMBERS.sub(lambda m: f"[{' '.join(m[1].split())}]", text) + "\n").encode()
+
+
+def title(result: Mapping[str, Any]) -> str:
+    """Return one line: what it is, where the paper has it, and how it was run."""
+    how = {
+        "exact": "counted",
+        "quick": "quick: short runs on the built-in sample",
+        "full": "the paper's protocol",
+    }[result["mode"]]
+    changed = f", with {', '.join(result['settings'])}" if result["settings"] else ""
+    return f"{result['title']} ({result['source']}; {how}{changed})"
+
+
+def cells(result: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table as texts, the headings first."""
+    columns: Mapping[str, str] = result["columns"]
+    rows = [[_cell(row.get(key)) for key in columns] for row in result["rows"]]
+    return [list(columns.values()), *rows]
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """Return the table in aligned columns, under its title, over what it says."""
+    table = cells(result)
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    return "\n".join([title(result), "", *lines, "", result["says"]])
+
+
+def page(folder: Path) -> str:
+    """Return docs/results.md: every result of a folder beside the paper's numbers.
+
+    Args:
+        folder: Of the results; other JSON files than those of `resnets reproduce` are left alone.
+    """
+    found = [artifacts.read_json(path) for path in sorted(folder.glob("*.json"))]
+    ours = [each for each in found if "study" in each and not each["settings"]]
+    parts = [
+        "# Results\n\nMade by `make paper` from results/*.json; do not edit. Each number says how "
+        "it was run: n is the number of seeds, +- the deviation over them. Quick results are short "
+        "runs on the built-in sample: they show a phenomenon, not the paper's numbers.\n"
+    ]
+    for heading, modes in (
+        ("Counted", ("exact",)),
+        ("By the paper's protocol", ("full",)),
+        ("Quick", ("quick",)),
+    ):
+        of_mode = [each for each in ours if each["mode"] in modes]
+        of_mode.sort(key=lambda each: list(catalogue.STUDIES).index(each["study"]))
+        parts.append(f"## {heading}\n")
+        parts += [_section(each) for each in of_mode] or ["Nothing yet.\n"]
+    parts.append(_not_run({(each["study"], each["mode"]) for each in ours}))
+    return "\n".join(parts)
+
+
+def _section(result: Mapping[str, Any]) -> str:
+    head, *body = cells(result)
+    name = result["study"] + (".quick" if result["mode"] == "quick" else "")
+    quick = " --quick" if result["mode"] == "quick" else ""
+    seeds = {each["seed"] for each in result["trainings"]}
+    many = f" --seeds {len(seeds)}" if len(seeds) > 1 else ""
+    lines = [
+        f"### {result['study']}: {result['title']}\n",
+        f"{result['source']}. `resnets reproduce {result['study']}{quick}{many}`\n",
+        *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)),
+        "",
+        result["says"] + "\n",
+    ]
+    if result["panels"]:
+        lines.append(f"![{result['title']}](../results/{name}.png)\n")
+    lines.append(_how(result) + "\n")
+    return "\n".join(lines)
+
+
+def _how(result: Mapping[str, Any]) -> str:
+    """Say on what it was run: machines, commits, length, digests of recipes."""
+    runs: Sequence[Mapping[str, Any]] = result["trainings"]
+    if not runs:
+        return f"Counted at commit {str(result['provenance']['commit'])[:12]}."
+    minutes = math.fsum(each["minutes"] for each in runs)
+
+    def listed(texts: Iterable[str]) -> str:
+        return ", ".join(sorted(set(texts)))
+
+    machines = listed(f"{r['processor']} ({r['device']}, {r['threads']} threads)" for r in runs)
+    return (
+        f"{len(runs)} runs of {listed(format(r['updates'], ',') for r in runs)} updates, "
+        f"{minutes:.0f} minutes of training in all, in {listed(r['precision'] for r in runs)}, on "
+        f"{machines}; commits {listed(str(r['commit'])[:12] for r in runs)}; recipes "
+        f"{listed(r['recipe'] + ' ' + r['recipe_digest'] for r in runs)}."
+    )
+
+
+def _not_run(done: set[tuple[str, str]]) -> str:
+    """List what the paper has and no result here stands for."""
+    lines = ["## Not run here\n"]
+    for name, study in catalogue.STUDIES.items():
+        full = "exact" if study.needs == "nothing" else "full"
+        if (name, full) not in done:
+            need = (
+                "needs ImageNet and months of one GPU"
+                if study.needs == "imagenet"
+                else ("hours to days on a CPU for each network and seed")
+            )
+            lines.append(f"- {name} by the paper's protocol: {need}; the command is complete.")
+        if study.quick_networks and (name, "quick") not in done:
+            lines.append(f"- {name} --quick.")
+    lines += [f"- {name}: {what}." for name, what in catalogue.GAPS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        mean = _cell(value["mean"])
+        return mean if value["deviation"] is None else f"{mean} +- {_cell(value['deviation'])}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.2f}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.2g}"
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON values whose NaN and infinities are words: JSON has none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_finite(each) for each in value]
+    return value

@@ -1,0 +1,201 @@
+"""Deeper on CIFAR-10: degradation, the cure, and what the shortcut is made of (sec. 4.2, 3.3).
+
+resnets reproduce figure-1        plain networks of 20 and 56 layers
+resnets reproduce figure-6        plain and residual networks of 20 to 110 layers
+resnets reproduce table-6         final errors, highway networks beside them
+resnets reproduce options         shortcut options A, B, C
+
+Expected of the full runs: the errors of Table 6, which the recipes name. Training error is that of
+the training batches over the last epoch.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from resnets.experiment import paper
+from resnets.experiment.studies.study import Found, Line, Network, Panel, Setting, Study, spread
+from resnets.experiment.trainings import Trained
+
+_PLAIN = tuple(Network(f"plain-{d}", f"cifar10.plain{d}") for d in (20, 32, 44, 56))
+_RESIDUAL = tuple(Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in (20, 32, 44, 56))
+_RESNET_110 = Network("ResNet-110", "cifar10.resnet110")
+_HIGHWAY = tuple(Network(f"Highway-{d}", f"cifar10.highway{d}") for d in (20, 32))
+_OPTIONS = (
+    Network("ResNet-20, A", "cifar10.resnet20"),
+    Network("ResNet-20, B", "cifar10.resnet20-b"),
+    Network("ResNet-20, C", "cifar10.resnet20-c"),
+)
+_MOST_POINTS = 160  # of a curve in a result
+
+_COLUMNS = {
+    "network": "network",
+    "paper": "paper: test error %",
+    "best": "ours: best",
+    "test": "ours: test error %",
+    "train": "ours: training error %",
+    "n": "n",
+}
+
+
+def error_rows(setting: Setting) -> list[dict[str, Any]]:
+    """Return a row for each network: the paper's error, and ours over seeds."""
+    images = setting.training_images
+    rows = []
+    for label, runs in setting.networks():
+        tests = [each.last_error_percent for each in runs]
+        trains = [each.last_train_error_percent(images) for each in runs]
+        rows.append(
+            {
+                "network": label,
+                "paper": _printed(label.split(",")[0]),
+                "best": min(tests),
+                "test": spread(tests),
+                "train": spread(trains),
+                "n": len(runs),
+            }
+        )
+    return rows
+
+
+def _printed(label: str) -> float | str | None:
+    """Return what Table 6 gives a network."""
+    errors = {**paper.TABLE_6_OTHERS, **paper.TABLE_6}
+    if label in paper.TABLE_6_MEANS:
+        return f"{errors[label]:.2f} ({paper.TABLE_6_MEANS[label]})"
+    return errors.get(label)
+
+
+def curves(title: str, runs: Iterable[tuple[str, Sequence[Trained]]], top: float) -> Panel:
+    """Return training error (dashed) and test error against iterations, the mean over seeds.
+
+    Source: He et al. 2015, Fig. 6.
+    """
+    lines = []
+    for color, (label, of_label) in enumerate(runs):
+        split = of_label[0].split
+        for key, dashed in (("train_error_percent", True), (f"{split}_top1_error_percent", False)):
+            each = [one.curve(key) for one in of_label]
+            x, ys = each[0][0], [y for _, y in each]
+            lines.append(_mean_line(label, x, ys, color=color, dashed=dashed))
+    return Panel(title, "iterations", "error (%)", lines, top=top)
+
+
+def _mean_line(
+    label: str, x: Sequence[int], ys: Sequence[Sequence[float]], *, color: int, dashed: bool
+) -> Line:
+    """Return the mean of curves of the same updates with the band they span, in few points."""
+    size = -(-len(x) // _MOST_POINTS)
+    parts = [slice(i, i + size) for i in range(0, len(x), size)]
+    means = [[sum(y[part]) / len(y[part]) for part in parts] for y in ys]
+    at = list(zip(*means, strict=True))
+    return Line(
+        label=label,
+        x=[x[part][-1] for part in parts],
+        y=[round(sum(values) / len(values), 3) for values in at],
+        low=[round(min(values), 3) for values in at] if len(ys) > 1 else None,
+        high=[round(max(values), 3) for values in at] if len(ys) > 1 else None,
+        color=color,
+        dashed=dashed,
+    )
+
+
+def compared(rows: Sequence[dict[str, Any]], shallow: str, deep: str) -> str:
+    """Return a sentence on how a deeper network did beside a shallower one."""
+    by_label = {row["network"]: row for row in rows}
+    a, b = by_label[shallow], by_label[deep]
+    train = [row["train"]["mean"] for row in (a, b)]
+    test = [row["test"]["mean"] for row in (a, b)]
+    worse = [later > earlier for earlier, later in (train, test)]
+    verdict = {
+        (True, True): "deeper is worse in both",
+        (True, False): "deeper is worse in training error alone",
+        (False, True): "deeper is worse in test error alone",
+        (False, False): "deeper is no worse",
+    }[worse[0], worse[1]]
+    return (
+        f"From {shallow} to {deep} training error goes from {train[0]:.1f} to {train[1]:.1f} %, "
+        f"test error from {test[0]:.1f} to {test[1]:.1f} %: {verdict}."
+    )
+
+
+def _top(setting: Setting) -> float:
+    """Return the upper end of the error axis: the paper's 20 %, or all of it for short runs."""
+    return 100.0 if setting.quick else 20.0
+
+
+def _figure_1(setting: Setting) -> Found:
+    rows = error_rows(setting)
+    panel = curves("plain networks", setting.networks(), _top(setting))
+    return Found(_COLUMNS, rows, compared(rows, "plain-20", "plain-56"), [panel])
+
+
+def _figure_6(setting: Setting) -> Found:
+    rows = error_rows(setting)
+    plain = [each for each in setting.networks() if each[0].startswith("plain")]
+    residual = [each for each in setting.networks() if each[0].startswith("ResNet")]
+    panels = [
+        curves("plain networks", plain, _top(setting)),
+        curves("residual networks", residual, _top(setting)),
+    ]
+    says = " ".join(
+        compared(rows, shallow, deep)
+        for shallow, deep in (("plain-20", "plain-56"), ("ResNet-20", "ResNet-56"))
+    )
+    return Found(_COLUMNS, rows, says, panels)
+
+
+def _table_6(setting: Setting) -> Found:
+    rows = error_rows(setting)
+    others = [
+        {**dict.fromkeys(_COLUMNS), "network": f"{name} (theirs)", "paper": _printed(name)}
+        for name in paper.TABLE_6_OTHERS
+    ]
+    says = (
+        compared(rows, "ResNet-20", "ResNet-56")
+        + " Our highway networks are ResNets with a gate and option A's carry, so the gate is the "
+        "only difference; those of the table are others'."
+    )
+    return Found(_COLUMNS, [*others, *rows], says)
+
+
+def _options(setting: Setting) -> Found:
+    rows = error_rows(setting)
+    order = sorted(rows, key=lambda row: float(row["test"]["mean"]))
+    says = "Test error from low to high: " + ", ".join(
+        f"{row['network']} {row['test']['mean']:.2f} %" for row in order
+    )
+    largest = max((row["test"]["deviation"] or 0.0) for row in rows)
+    gap = order[-1]["test"]["mean"] - order[0]["test"]["mean"]
+    if rows[0]["n"] > 1:
+        says += f"; {gap:.2f} points apart, where a seed deviates by up to {largest:.2f}"
+    return Found(_COLUMNS, rows, says + ".", [curves("options", setting.networks(), _top(setting))])
+
+
+FIGURE_1 = Study(
+    title="Plain networks of 20 and 56 layers: training error gets worse with depth",
+    source="He et al. 2015, Fig. 1",
+    find=_figure_1,
+    networks=(_PLAIN[0], _PLAIN[-1]),
+    quick_networks=(_PLAIN[0], _PLAIN[-1]),
+)
+FIGURE_6 = Study(
+    title="Plain and residual networks on CIFAR-10, error against iterations",
+    source="He et al. 2015, Fig. 6",
+    find=_figure_6,
+    networks=(*_PLAIN, *_RESIDUAL, _RESNET_110),
+    quick_networks=(*_PLAIN, *_RESIDUAL),
+)
+TABLE_6 = Study(
+    title="Final test errors on CIFAR-10",
+    source="He et al. 2015, Table 6",
+    find=_table_6,
+    networks=(*_RESIDUAL, _RESNET_110, *_HIGHWAY),
+    quick_networks=(*_RESIDUAL, *_HIGHWAY),
+)
+OPTIONS = Study(
+    title="Shortcut options A, B and C on CIFAR-10",
+    source="He et al. 2015, sec. 3.3; Table 3 has them on ImageNet",
+    find=_options,
+    networks=_OPTIONS,
+    quick_networks=_OPTIONS,
+)

@@ -1,0 +1,36 @@
+"""Evaluations of finished runs, kept in their folders: testing all of ImageNet takes hours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from resnets.core import artifacts
+from resnets.data.files import FileData
+from resnets.data.sets import DataSet
+from resnets.evaluation.views import Protocol
+from resnets.experiment import evaluate as evaluating
+from resnets.experiment.trainings import Trained
+
+
+def evaluate(
+    runs: Sequence[Trained],
+    data: DataSet | FileData,
+    protocol: Protocol,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return the error of a run, or of several together, under the keys of `evaluate --json`.
+
+    What was measured before on the same data and weights is read, not measured again.
+    """
+    kept = runs[-1].folder / f"{protocol}-of-{len(runs)}.json"
+    asked = {"data_digest": data.digest, "folders": [each.folder.name for each in runs]}
+    if kept.exists():
+        found: dict[str, Any] = artifacts.read_json(kept)
+        if found["asked"] == asked:
+            return found
+    folders = [each.folder for each in runs]
+    measured = evaluating.evaluate(folders, data, protocol=protocol, device=str(device))
+    found = {**measured.to_dict(), "asked": asked}
+    artifacts.write_json(kept, found)
+    return found

@@ -1,0 +1,221 @@
+"""ImageNet: plain against residual, the options, and depth (sec. 4.1).
+
+resnets reproduce figure-4 --quick                18 and 34 layers on the built-in sample, minutes
+resnets reproduce figure-4 --data imagenet/       and table-2, table-3, table-4, table-5
+
+Expected of the full runs: the errors of Tables 2 to 5. Months of one GPU's time, so not run here:
+unverified.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from resnets.evaluation.views import Protocol
+from resnets.experiment import paper
+from resnets.experiment.studies import depth, evaluations
+from resnets.experiment.studies.study import Found, Network, Setting, Study, spread
+from resnets.experiment.trainings import Trained
+
+_QUICK_STEPS = 160  # of networks fourteen times as large as the CIFAR ones
+_FIGURE_4 = tuple(
+    Network(f"{kind}-{d}", f"imagenet.{name}{d}", f"{name}{d}-small", _QUICK_STEPS)
+    for kind, name in (("plain", "plain"), ("ResNet", "resnet"))
+    for d in (18, 34)
+)
+_TABLE_3 = (
+    Network("plain-34", "imagenet.plain34"),
+    Network("ResNet-34 A", "imagenet.resnet34-a"),
+    Network("ResNet-34 B", "imagenet.resnet34"),
+    Network("ResNet-34 C", "imagenet.resnet34-c"),
+    Network("ResNet-50", "imagenet.resnet50"),
+    Network("ResNet-101", "imagenet.resnet101"),
+    Network("ResNet-152", "imagenet.resnet152"),
+)
+_TABLE_4 = _TABLE_3[2:]
+_CIFAR_RESNETS = tuple(Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in (20, 32, 44, 56))
+
+_COLUMNS = {
+    "network": "network",
+    "paper": "paper: top-1 / top-5 error %",
+    "top1": "ours: top-1 error %",
+    "top5": "ours: top-5 error %",
+    "n": "n",
+}
+
+
+def _figure_4(setting: Setting) -> Found:
+    rows = depth.error_rows(setting)
+    for row in rows:
+        row["paper"] = paper.TEN_CROP.get(row["network"], (None, None))[0]
+    plain, residual = (
+        depth.curves(
+            f"{title} networks",
+            [each for each in setting.networks() if each[0].startswith(title_begins)],
+            100.0 if setting.quick else 60.0,
+        )
+        for title, title_begins in (("plain", "plain"), ("residual", "ResNet"))
+    )
+    columns = {
+        "network": "network",
+        "paper": "paper: top-1 error %, 10-crop",
+        "test": "ours: error % at the end, single view",
+        "train": "ours: training error %",
+        "half": "ours: error % half way",
+        "n": "n",
+    }
+    for row in rows:
+        row["half"] = spread([_half_way(run) for run in setting.of(str(row["network"]))])
+    sooner = {row["network"]: row["half"]["mean"] for row in rows}
+    faster = sooner["ResNet-18"] < sooner["plain-18"]
+    says = " ".join(
+        [
+            depth.compared(rows, "plain-18", "plain-34"),
+            depth.compared(rows, "ResNet-18", "ResNet-34"),
+            f"Half way ResNet-18 stands at {sooner['ResNet-18']:.1f} %, plain-18 at "
+            f"{sooner['plain-18']:.1f} %: the residual network converges "
+            + ("faster." if faster else "no faster."),
+        ]
+    )
+    return Found(columns, rows, says, [plain, residual])
+
+
+def _half_way(run: Trained) -> float:
+    """Return the error at the evaluation nearest to half of the updates."""
+    updates, errors = run.curve(f"{run.split}_top1_error_percent")
+    half = run.training.recipe.total_steps / 2
+    return min(zip(updates, errors, strict=True), key=lambda pair: abs(pair[0] - half))[1]
+
+
+def _table_2(setting: Setting) -> Found:
+    rows = _tested(setting, "single-crop" if setting.quick else "ten-crop")
+    by_label = {row["network"]: row["top1"]["mean"] for row in rows}
+    says = " ".join(
+        f"{kind}: 34 layers are {abs(gap := by_label[b] - by_label[a]):.2f} points "
+        f"{'worse' if gap > 0 else 'better'} than 18."
+        for kind, a, b in (
+            ("Plain", "plain-18", "plain-34"),
+            ("Residual", "ResNet-18", "ResNet-34"),
+        )
+    )
+    return Found(_COLUMNS, rows, says)
+
+
+def _table_3(setting: Setting) -> Found:
+    return _ordered(setting, _tested(setting, "ten-crop"))
+
+
+def _table_4(setting: Setting) -> Found:
+    rows = _tested(setting, "multi-scale")
+    for row in rows:
+        row["paper"] = _pair(paper.MULTI_SCALE[row["network"]])
+    return _ordered(setting, rows)
+
+
+def _table_5(setting: Setting) -> Found:
+    """Average the scores of all networks; the paper takes two of 152 layers among its six."""
+    assert setting.data is not None
+    protocol: Protocol = "single-crop" if setting.quick else "multi-scale"
+    rows = _tested(setting, protocol)
+    seeds = sorted({each.training.seed for each in setting.trained})
+    together = [
+        evaluations.evaluate(
+            [each for each in setting.trained if each.training.seed == seed],
+            setting.data,
+            protocol,
+            setting.device,
+        )
+        for seed in seeds
+    ]
+    for row in rows:
+        row["paper"] = None if setting.quick else _pair(paper.MULTI_SCALE[row["network"]])
+    rows.append(
+        {
+            "network": "all of them together",
+            "paper": None if setting.quick else "top-5 3.57 on the test set, six networks",
+            "top1": spread([each["top1_error_percent"] for each in together]),
+            "top5": spread([each["top5_error_percent"] for each in together]),
+            "n": len(seeds),
+        }
+    )
+    best = min(row["top1"]["mean"] for row in rows[:-1])
+    gain = best - rows[-1]["top1"]["mean"]
+    says = (
+        f"Together the {len(rows) - 1} networks err {abs(gain):.2f} points "
+        f"{'less' if gain > 0 else 'more'} than the best of them."
+    )
+    return Found(_COLUMNS, rows, says)
+
+
+def _tested(setting: Setting, protocol: Protocol) -> list[dict[str, Any]]:
+    """Return a row for each network, tested in one of the paper's ways."""
+    assert setting.data is not None
+    rows = []
+    for label, runs in setting.networks():
+        each = [evaluations.evaluate([r], setting.data, protocol, setting.device) for r in runs]
+        rows.append(
+            {
+                "network": label,
+                "paper": _pair(paper.TEN_CROP[label]) if label in paper.TEN_CROP else None,
+                "top1": spread([one["top1_error_percent"] for one in each]),
+                "top5": spread([one["top5_error_percent"] for one in each]),
+                "n": len(runs),
+            }
+        )
+    return rows
+
+
+def _ordered(setting: Setting, rows: Sequence[dict[str, Any]]) -> Found:
+    order = sorted(rows, key=lambda row: float(row["top1"]["mean"]))
+    says = "Top-1 error from low to high: " + ", ".join(
+        f"{row['network']} {row['top1']['mean']:.2f} %" for row in order
+    )
+    return Found(_COLUMNS, rows, says + ".")
+
+
+def _pair(errors: tuple[float | None, float | None]) -> str:
+    return " / ".join("-" if each is None else f"{each:.2f}" for each in errors)
+
+
+FIGURE_4 = Study(
+    title="18 and 34 layers, plain and residual",
+    source="He et al. 2015, Fig. 4",
+    find=_figure_4,
+    networks=_FIGURE_4,
+    quick_networks=_FIGURE_4,
+    needs="imagenet",
+)
+TABLE_2 = Study(
+    title="18 and 34 layers, plain and residual: validation error, ten-crop",
+    source="He et al. 2015, Table 2",
+    find=_table_2,
+    networks=(
+        _FIGURE_4[0],
+        _FIGURE_4[1],
+        Network("ResNet-18", "imagenet.resnet18-a"),
+        Network("ResNet-34", "imagenet.resnet34-a"),
+    ),
+    quick_networks=_FIGURE_4,
+    needs="imagenet",
+)
+TABLE_3 = Study(
+    title="Shortcut options and depth: validation error, ten-crop",
+    source="He et al. 2015, Table 3",
+    find=_table_3,
+    networks=_TABLE_3,
+    needs="imagenet",
+)
+TABLE_4 = Study(
+    title="Single models, multi-scale and fully convolutional: validation error",
+    source="He et al. 2015, Table 4",
+    find=_table_4,
+    networks=_TABLE_4,
+    needs="imagenet",
+)
+TABLE_5 = Study(
+    title="An ensemble of networks of different depth",
+    source="He et al. 2015, Table 5",
+    find=_table_5,
+    networks=_TABLE_4,
+    quick_networks=_CIFAR_RESNETS,
+    needs="imagenet",
+)

@@ -1,0 +1,311 @@
+"""What goes on inside trained networks: the construction, the signals, the responses, the gates.
+
+resnets reproduce construction    a deeper network that is no worse exists, and training misses it
+resnets reproduce gradients       degradation is not vanishing gradients
+resnets reproduce figure-7        residual layers respond less
+resnets reproduce gates           how open highway gates are; the identity never closes
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnets.core.random import generator
+from resnets.data import batches
+from resnets.data.batches import Batch
+from resnets.evaluation import gates, responses, signals
+from resnets.evaluation.signals import Signal
+from resnets.experiment import build
+from resnets.experiment.studies.study import Found, Line, Network, Panel, Setting, Study, spread
+from resnets.experiment.trainings import Trained
+from resnets.inference import checkpoints
+from resnets.models import construction, making, network, zoo
+from resnets.models.network import ResNet
+
+_PLAIN_20, _PLAIN_56 = (Network(f"plain-{d}", f"cifar10.plain{d}") for d in (20, 56))
+_RESNET_20, _RESNET_56 = (Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in (20, 56))
+_RESNET_110 = Network("ResNet-110", "cifar10.resnet110")
+_HIGHWAY = tuple(Network(f"Highway-{d}", f"cifar10.highway{d}") for d in (20, 32))
+_DEEPENED = (32, 44, 56)
+_BATCH_IMAGES = 500
+
+
+def _construction(setting: Setting) -> Found:
+    """Set the constructed solution beside the trained one, both by the same exact count."""
+    rows = []
+    shallow = setting.of("plain-20")
+    constructed = {20: [_network(run) for run in shallow]}
+    constructed |= {
+        d: [construction.with_identity_layers(_network(run), d) for run in shallow]
+        for d in _DEEPENED
+    }
+    for depth, networks in constructed.items():
+        added = f", {depth - 20} identity layers added" if depth > 20 else ""
+        rows.append(_error_row(f"plain-20 trained{added}", depth, networks, shallow, setting))
+    deep = setting.of("plain-56")
+    trained = [_network(run) for run in deep]
+    rows.append(_error_row("plain-56 trained from scratch", 56, trained, deep, setting))
+    built, searched = (row["train"]["mean"] for row in (rows[-2], rows[-1]))
+    says = (
+        f"A network of 56 plain layers with {built:.2f} % training error exists: it is built from "
+        f"the trained 20. Training 56 layers from scratch ends at {searched:.2f} %"
+        + (": worse, so it is the search that fails." if searched > built else ".")
+    )
+    columns = {
+        "network": "network",
+        "layers": "layers",
+        "train": "training error %, as tested",
+        "test": "test error %",
+        "n": "n",
+    }
+    return Found(columns, rows, says)
+
+
+def _error_row(
+    name: str, depth: int, networks: Sequence[ResNet], runs: Sequence[Trained], setting: Setting
+) -> dict[str, Any]:
+    errors = {}
+    for key, images in (("train", setting.small.train), ("test", setting.small.test)):
+        errors[key] = [
+            build.evaluator(key, images, _mean(run), setting.device)
+            .count(made.to(setting.device))
+            .error1_percent
+            for run, made in zip(runs, networks, strict=True)
+        ]
+    return {
+        "network": name,
+        "layers": depth,
+        **{key: spread(values) for key, values in errors.items()},
+        "n": len(networks),
+    }
+
+
+def _gradients(setting: Setting) -> Found:
+    """Measure new networks with and without BN and He's initialisation, and trained ones."""
+    measured: dict[str, list[Signal]] = {}
+    for depth in (20, 56):
+        for init in ("He", "N(0, 0.01^2)"):
+            for normalised in (True, False):
+                bn = "BN" if normalised else "no BN"
+                measured[f"plain-{depth} new, {init}, {bn}"] = _signals(
+                    _new(depth, init, normalised), setting
+                )
+    for label, runs in setting.networks():
+        measured[f"{label} trained, He, BN"] = _signals(_network(runs[0]), setting)
+    panels = [
+        Panel(title, "layer", what, _signal_lines(measured, key), log=True)
+        for title, what, key in (
+            ("forward", "standard deviation of the output", "output_std"),
+            ("backward", "gradient in the output, rms", "output_gradient_rms"),
+        )
+    ]
+    rows = [_signal_row(name, found) for name, found in measured.items()]
+    by_name = {row["network"]: row for row in rows}
+    new, old = by_name["plain-56 new, He, BN"], by_name["plain-56 new, N(0, 0.01^2), no BN"]
+    says = (
+        f"With BN and He's initialisation the gradient at the first layer of plain-56 is "
+        f"{new['backward_ratio']:.2g} times that at its last convolution, in the trained network "
+        f"{by_name['plain-56 trained, He, BN']['backward_ratio']:.2g} times; without BN and from "
+        f"N(0, 0.01^2) it is {old['backward_ratio']:.2g} times."
+    )
+    columns = {
+        "network": "network",
+        "forward_first": "forward, first layer",
+        "forward_last": "forward, last convolution",
+        "backward_first": "gradient, first layer",
+        "backward_last": "gradient, last convolution",
+        "backward_ratio": "gradient, first / last",
+    }
+    return Found(columns, rows, says, panels)
+
+
+def _new(depth: int, init: str, normalised: bool) -> ResNet:
+    made = making.make(zoo.cifar(depth, shortcut="none"))
+    assert isinstance(made, ResNet)
+    if init == "He":
+        network.he_init(made, generator(0, "init"))
+    else:
+        network.gaussian_init(made, generator(0, "init"), 0.01)
+    return made if normalised else network.without_bn(made)
+
+
+def _signals(made: ResNet, setting: Setting) -> list[Signal]:
+    """Measure on a batch of images from all over the training set, as they are."""
+    train = setting.small.train
+    index_n = torch.arange(_BATCH_IMAGES) * (len(train) // _BATCH_IMAGES)
+    mean_hwc = batches.mean_image(train)
+    (batch,) = batches.in_order(
+        train.take(index_n), mean_hwc, batch_images=_BATCH_IMAGES, device=setting.device
+    )
+    return signals.signals(made.to(setting.device), batch, F.cross_entropy)
+
+
+def _signal_row(name: str, found: Sequence[Signal]) -> dict[str, Any]:
+    first, last = found[0], found[-2]  # the very last is the linear layer
+    return {
+        "network": name,
+        "forward_first": first.output_std,
+        "forward_last": last.output_std,
+        "backward_first": first.output_gradient_rms,
+        "backward_last": last.output_gradient_rms,
+        "backward_ratio": first.output_gradient_rms / last.output_gradient_rms
+        if last.output_gradient_rms
+        else math.nan,
+    }
+
+
+def _signal_lines(measured: Mapping[str, Sequence[Signal]], key: str) -> list[Line]:
+    """Return a line for each network of 56 layers, dashed where it has no BN."""
+    deep = {name: found for name, found in measured.items() if "-56 " in name}
+    return [
+        Line(
+            label=name,
+            x=range(1, len(found)),
+            y=[getattr(signal, key) for signal in found[:-1]],
+            color=color,
+            dashed="no BN" in name,
+        )
+        for color, (name, found) in enumerate(deep.items())
+    ]
+
+
+def _figure_7(setting: Setting) -> Found:
+    """Measure the responses over all test images, the mean over seeds."""
+    stds = {
+        label: _mean_of([[r.std for r in _responses(run, setting)] for run in runs])
+        for label, runs in setting.networks()
+    }
+    panels = [
+        Panel(
+            title,
+            x,
+            "standard deviation",
+            [
+                Line(label, range(1, len(y) + 1), order(y), color=color, dashed="plain" in label)
+                for color, (label, y) in enumerate(stds.items())
+            ],
+        )
+        for title, x, order in (
+            ("in the order of the layers", "layer", list[float]),
+            ("sorted", "rank", lambda y: sorted(y, reverse=True)),
+        )
+    ]
+    means = {label: sum(y) / len(y) for label, y in stds.items()}
+    rows = [
+        {"network": label, "layers": len(y), "mean": means[label], "n": len(setting.of(label))}
+        for label, y in stds.items()
+    ]
+    says = " ".join(
+        f"{b} responds {'less' if means[b] < means[a] else 'no less'} than {a}, on the mean over "
+        f"layers: {means[b]:.3f} against {means[a]:.3f}."
+        for a, b in (
+            ("plain-20", "ResNet-20"),
+            ("plain-56", "ResNet-56"),
+            ("ResNet-20", "ResNet-56"),
+        )
+    )
+    columns = {
+        "network": "network",
+        "layers": "3x3 layers",
+        "mean": "mean of the standard deviations",
+        "n": "n",
+    }
+    return Found(columns, rows, says, panels)
+
+
+def _gates(setting: Setting) -> Found:
+    rows: list[dict[str, Any]] = []
+    lines: list[Line] = []
+    for color, (label, runs) in enumerate(setting.networks()):
+        found = [gates.gates(_network(run).to(setting.device), _test(run, setting)) for run in runs]
+        carried = _mean_of([[1 - gate.mean for gate in of_run] for of_run in found])
+        lines.append(Line(label, range(1, len(carried) + 1), carried, color=color))
+        for number, name in enumerate(gate.block for gate in found[0]):
+            of_block = [of_run[number] for of_run in found]
+            rows.append(
+                {
+                    "network": label,
+                    "block": name,
+                    "open": spread([gate.mean for gate in of_block]),
+                    "carries": carried[number],
+                    "closed_share": spread([gate.closed_share for gate in of_block]),
+                    "n": len(runs),
+                }
+            )
+    longest = max(len(line.x) for line in lines)
+    lines.append(Line("identity shortcut", [1, longest], [1.0, 1.0], color=7, dashed=True))
+    least = min(rows, key=lambda row: float(row["carries"]))
+    says = (
+        f"The gates let {least['carries']:.2f} of the input through where they carry least "
+        f"({least['network']}, {least['block']}); an identity shortcut carries all of it, always."
+    )
+    columns = {
+        "network": "network",
+        "block": "block",
+        "open": "mean of the gate T",
+        "carries": "carried, 1 - T",
+        "closed_share": "share of T below 0.1",
+        "n": "n",
+    }
+    panel = Panel("what the shortcut carries", "block", "1 - T, mean", lines, top=1.05)
+    return Found(columns, rows, says, [panel])
+
+
+def _responses(run: Trained, setting: Setting) -> list[responses.Response]:
+    return responses.responses(_network(run).to(setting.device), _test(run, setting))
+
+
+def _test(run: Trained, setting: Setting) -> Iterator[Batch]:
+    """Yield the test images as the run's network wants them."""
+    return batches.in_order(
+        setting.small.test, _mean(run), batch_images=_BATCH_IMAGES, device=setting.device
+    )
+
+
+def _network(run: Trained) -> ResNet:
+    made = checkpoints.newest(run.folder).network()
+    assert isinstance(made, ResNet)
+    return made
+
+
+def _mean(run: Trained) -> Tensor:
+    return checkpoints.newest(run.folder).mean_hwc
+
+
+def _mean_of(each: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean over runs, element by element."""
+    return [math.fsum(values) / len(values) for values in zip(*each, strict=True)]
+
+
+CONSTRUCTION = Study(
+    title="A deeper plain network that is no worse, by construction",
+    source="He et al. 2015, sec. 1",
+    find=_construction,
+    networks=(_PLAIN_20, _PLAIN_56),
+    quick_networks=(_PLAIN_20, _PLAIN_56),
+)
+GRADIENTS = Study(
+    title="Signals forward and backward through plain and residual networks",
+    source="He et al. 2015, sec. 4.1",
+    find=_gradients,
+    networks=(_PLAIN_56, _RESNET_56),
+    quick_networks=(_PLAIN_56, _RESNET_56),
+)
+FIGURE_7 = Study(
+    title="Standard deviations of layer responses",
+    source="He et al. 2015, Fig. 7",
+    find=_figure_7,
+    networks=(_PLAIN_20, _PLAIN_56, _RESNET_20, _RESNET_56, _RESNET_110),
+    quick_networks=(_PLAIN_20, _PLAIN_56, _RESNET_20, _RESNET_56),
+)
+GATES = Study(
+    title="How open the gates of highway networks are",
+    source="He et al. 2015, sec. 2; Srivastava et al. 2015",
+    find=_gates,
+    networks=_HIGHWAY,
+    quick_networks=_HIGHWAY,
+)

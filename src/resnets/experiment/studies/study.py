@@ -1,0 +1,174 @@
+"""What a reproduction is, as a value: the networks it trains, and what it finds in them."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import torch
+
+from resnets.data.files import FileData
+from resnets.data.sets import DataSet
+from resnets.experiment.trainings import Trained
+from resnets.models import zoo
+from resnets.models.spec import ModelSpec
+from resnets.recipes import catalogue
+from resnets.recipes.schedule import Linear
+from resnets.recipes.schema import DataSpec, Recipe, SgdSpec
+
+Needs = Literal["nothing", "cifar10", "imagenet"]
+
+# Long enough for 56 layers to overtake 20 where they have shortcuts (docs/lab-log.md).
+_QUICK: Final = Recipe(
+    source="this project, docs/lab-log.md",
+    model=zoo.cifar(20),
+    data=DataSpec(name="cifar10-sample"),
+    optim=SgdSpec(learning_rate=0.1),
+    schedule=Linear(warmup_steps=80),
+    batch_images=128,
+    total_steps=800,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network to train, in full and quickly.
+
+    Args:
+        label: What tables and figures call it: "plain-20".
+        recipe_name: The full recipe, in the catalogue.
+        quick_model: What `--quick` trains instead of the recipe's own network.
+        quick_steps: For how many updates.
+    """
+
+    label: str
+    recipe_name: str
+    quick_model: str | None = None
+    quick_steps: int = _QUICK.total_steps
+
+    def recipe(self, *, quick: bool) -> tuple[str, Recipe]:
+        """Return the recipe to train and its name."""
+        full = catalogue.named(self.recipe_name)
+        if not quick:
+            return self.recipe_name, full
+        model = full.model if self.quick_model is None else zoo.named(self.quick_model)
+        return f"quick.{zoo.name_of(model)}", quick_recipe(model, self.quick_steps)
+
+
+def quick_recipe(model: ModelSpec, steps: int) -> Recipe:
+    """Return minutes of training on the built-in sample: a calm beginning, then a rate to zero."""
+    return replace(
+        _QUICK, model=model, total_steps=steps, schedule=Linear(warmup_steps=steps // 10)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a panel. `low` and `high` bound a band around it, over seeds."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    color: int = 0  # lines of one network share it
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes of a figure."""
+
+    title: str
+    x: str
+    y: str
+    lines: Sequence[Line]
+    log: bool = False
+    top: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a study found.
+
+    Args:
+        columns: Key of a row's cell -> heading.
+        rows: Cells are texts, numbers, None, or a spread from `spread`.
+        panels: Its figure; none where the paper has none.
+        says: What the numbers say, in sentences made from them.
+    """
+
+    columns: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]]
+    says: str
+    panels: Sequence[Panel] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a study has to look at.
+
+    Args:
+        quick: Whether its runs were short.
+        trained: Its finished runs: of each network in order, of each seed.
+        data: What they were trained on; None for a study that trains nothing.
+        device: Where to compute.
+    """
+
+    quick: bool
+    trained: Sequence[Trained]
+    data: DataSet | FileData | None
+    device: torch.device
+
+    @property
+    def small(self) -> DataSet:
+        """The small images in memory, for a study of CIFAR networks."""
+        assert isinstance(self.data, DataSet)
+        return self.data
+
+    @property
+    def training_images(self) -> int:
+        """How many images an epoch has."""
+        assert self.data is not None
+        return len(self.data.train if isinstance(self.data, DataSet) else self.data.splits["train"])
+
+    def networks(self) -> Iterator[tuple[str, list[Trained]]]:
+        """Yield each label with its runs, a seed each."""
+        labels = dict.fromkeys(each.training.label for each in self.trained)
+        for label in labels:
+            yield label, [each for each in self.trained if each.training.label == label]
+
+    def of(self, label: str) -> list[Trained]:
+        """Return the runs of one network."""
+        return dict(self.networks())[label]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A table, a figure or an argument of the paper.
+
+    Args:
+        title: One line.
+        source: Where in the paper.
+        find: Reads the finished runs.
+        networks: What to train in full.
+        quick_networks: What `--quick` trains; None where there is no quick form.
+        needs: The data of the full form.
+    """
+
+    title: str
+    source: str
+    find: Callable[[Setting], Found]
+    networks: tuple[Network, ...] = ()
+    quick_networks: tuple[Network, ...] | None = None
+    needs: Needs = "cifar10"
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Return what a table says of one number over seeds; the deviation is the sample's."""
+    return {
+        "mean": math.fsum(values) / len(values),
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "values": list(values),
+    }

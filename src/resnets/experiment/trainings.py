@@ -1,0 +1,195 @@
+"""The runs that reproductions share: each is trained once, and continued where it was stopped."""
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from resnets.core import artifacts, hardware, progress
+from resnets.core.errors import InterruptedRunError
+from resnets.data.files import FileData
+from resnets.data.sets import DataSet
+from resnets.experiment import build, manifests, run
+from resnets.inference.checkpoints import FINISHED, MANIFEST
+from resnets.recipes import codec
+from resnets.recipes.schema import Recipe
+
+FOLDER: Final = Path("runs") / "reproduce"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One network to train with one seed.
+
+    Args:
+        label: What tables and figures call it: "ResNet-20".
+        name: Its recipe's name.
+        recipe: The recipe.
+        seed: Of everything random.
+    """
+
+    label: str
+    name: str
+    recipe: Recipe
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: what it measured, from its run's folder."""
+
+    training: Training
+    folder: Path
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The journal's lines."""
+        return artifacts.read_lines(self.folder / run.JOURNAL)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What the run is."""
+        return manifests.read(self.folder)
+
+    def curve(self, key: str) -> tuple[list[int], list[float]]:
+        """Return updates and values of everything journalled under a key."""
+        points = [
+            (r["update"], r[key]) for r in self.records if isinstance(r.get(key), int | float)
+        ]
+        return [x for x, _ in points], [y for _, y in points]
+
+    @property
+    def split(self) -> str:
+        """Which split it was evaluated on: "test" or "validation"."""
+        keys = {key for record in self.records for key in record}
+        return "test" if "test_top1_error_percent" in keys else "validation"
+
+    @property
+    def last_error_percent(self) -> float:
+        """The error on the split, after the last update."""
+        return self.curve(f"{self.split}_top1_error_percent")[1][-1]
+
+    def last_train_error_percent(self, images: int) -> float:
+        """Return the mean error of the training batches over the last epoch.
+
+        Batches are augmented and BN uses their own statistics, as in the paper's dashed curves.
+
+        Args:
+            images: In an epoch.
+        """
+        recipe = self.training.recipe
+        epoch = math.ceil(images / recipe.batch_images)
+        updates, errors = self.curve("train_error_percent")
+        last = [e for u, e in zip(updates, errors, strict=True) if u > recipe.total_steps - epoch]
+        return math.fsum(last or errors[-1:]) / len(last or errors[-1:])
+
+    @property
+    def minutes(self) -> float:
+        """Time spent in updates, evaluations and saving left out."""
+        rates = zip(*self.curve("images_per_second"), strict=True)
+        last, seconds = 0, 0.0
+        for update, rate in rates:
+            seconds += (update - last) * self.training.recipe.batch_images / rate
+            last = update
+        return seconds / 60
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a published number says of the run behind it."""
+        made = self.manifest
+        return {
+            "label": self.training.label,
+            "recipe": self.training.name,
+            "recipe_digest": made["recipe_digest"],
+            "seed": self.training.seed,
+            "updates": self.training.recipe.total_steps,
+            "data_digest": made["data"]["digest"],
+            "precision": made["runtime"]["precision"]["value"],
+            "threads": made["runtime"]["threads"],
+            "processor": made["hardware"]["processor"],
+            "device": made["hardware"]["device"],
+            "commit": made["provenance"]["commit"],
+            "minutes": round(self.minutes, 1),
+        }
+
+
+def train(
+    wanted: Sequence[Training], data: DataSet | FileData, device: str | None
+) -> list[Trained]:
+    """Train what is not trained yet, continue what was stopped, and return all of it.
+
+    A run is known by its recipe's digest, its seed and its data, so studies share runs.
+
+    Raises:
+        InterruptedRunError: It was told to stop; the same command continues.
+    """
+    made = [_resolved(training, data, device) for training in wanted]
+    costs = [build.multiply_adds(each.training.recipe, data) for each in made]
+    missing = sum(not (each.folder / FINISHED).exists() for each in made)
+    clock = _Clock()
+    for number, (each, cost) in enumerate(zip(made, costs, strict=True)):
+        if (each.folder / FINISHED).exists():
+            continue
+        todo = [c for e, c in zip(made, costs, strict=True) if not (e.folder / FINISHED).exists()]
+        sys.stderr.write(
+            f"\n{each.training.label}, seed {each.training.seed}: training {number + 1} of "
+            f"{len(made)}, {missing} of them not trained before{clock.left(sum(todo))}\n"
+        )
+        begun = time.monotonic()
+        try:
+            _train(each, data, device)
+        except InterruptedRunError as err:
+            raise InterruptedRunError(
+                f"stopped and saved in {each.folder}; the same command continues",
+                err.exit_status - 128,
+            ) from err
+        clock.count(cost, time.monotonic() - begun)
+    return made
+
+
+def folders(trained: Sequence[Trained]) -> Iterator[Path]:
+    """Yield the folder of each run."""
+    return (each.folder for each in trained)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Guesses the time left from what finished trainings took per multiply-add."""
+
+    cost: float = 0.0
+    seconds: float = 0.0
+
+    def count(self, cost: float, seconds: float) -> None:
+        self.cost += cost
+        self.seconds += seconds
+
+    def left(self, cost: float) -> str:
+        if not self.cost:
+            return ""
+        return f"; about {progress.duration(cost * self.seconds / self.cost)} left in all"
+
+
+def _resolved(training: Training, data: DataSet | FileData, device: str | None) -> Trained:
+    """Return the training as it is on this machine and data, and where its run lies."""
+    recipe, _ = build.resolved(build.fitted(training.recipe, data), hardware.device(device))
+    name = f"{training.name}-{codec.digest(recipe)}-{data.digest[:8]}-seed{training.seed}"
+    fixed = Training(training.label, training.name, recipe, training.seed)
+    return Trained(fixed, FOLDER / name)
+
+
+def _train(each: Trained, data: DataSet | FileData, device: str | None) -> None:
+    if (each.folder / MANIFEST).exists():
+        run.resume(each.folder, data, device=device)
+        return
+    training = each.training
+    run.start(
+        training.recipe,
+        data,
+        name=training.name,
+        out=each.folder,
+        seed=training.seed,
+        device=device,
+    )
