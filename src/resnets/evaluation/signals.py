@@ -48,8 +48,8 @@ def signals(network: ResNet, batch: Batch, loss_of: LossOf) -> list[Signal]:
 
     Source: He et al. 2015, sec. 4.1, which says that with BN neither signal vanishes.
     """
+    # The hooks and the mode are gone with the copy, which begins without gradients.
     network = copy.deepcopy(network).float().train().requires_grad_()
-    network.zero_grad()
     stds: dict[str, float] = {}
     gradients: dict[str, float] = {}
 

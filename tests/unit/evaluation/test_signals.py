@@ -93,6 +93,23 @@ def test_frozen_weights_and_a_callers_no_grad_make_no_difference(trained, batche
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+def test_gradients_whose_squares_are_no_float32_any_more_are_measured(trained, batches):
+    network, (batch,) = trained(SPECS["residual"]), batches(4)
+
+    def faint(logits_nk, labels_n):
+        return cross_entropy(logits_nk, labels_n) * 2.0**-80
+
+    for one, other in zip(
+        signals(network, batch, faint), signals(network, batch, cross_entropy), strict=True
+    ):
+        assert one.output_gradient_rms == pytest.approx(
+            other.output_gradient_rms * 2.0**-80, rel=1e-5, abs=0
+        )
+        assert one.weight_gradient_rms == pytest.approx(
+            other.weight_gradient_rms * 2.0**-80, rel=1e-5, abs=0
+        )
+
+
 def beginning(name, init, bn):
     """Return a new network, its weights drawn from a fixed seed."""
     network = ResNet(zoo.named(name))
