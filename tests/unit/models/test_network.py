@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from resnets.models import making
-from resnets.models.network import he_init
+from resnets.models import blocks, making, zoo
+from resnets.models.network import gaussian_init, he_init, without_bn
 from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
 
 
@@ -102,3 +102,60 @@ def test_the_score_map_is_of_the_flipped_image_where_the_image_is_flipped_and_so
         if parameter.ndim == 4:
             parameter.copy_(parameter.flip(3))
     torch.testing.assert_close(made.score_map(x.flip(3)), found.flip(3), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("std", [0.01, 0.1])
+def test_gaussian_weights_have_one_deviation_in_every_layer_and_biases_begin_as_with_he(std):
+    made = making.make(zoo.named("cifar-highway20"))
+    gaussian_init(made, torch.Generator().manual_seed(0), std)
+    he = making.make(zoo.named("cifar-highway20"))
+    he_init(he, torch.Generator().manual_seed(0))
+    for (name, module), other in zip(made.named_modules(), he.modules(), strict=True):
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            spread = 4 / module.weight.numel() ** 0.5
+            assert module.weight.std().item() == pytest.approx(std, rel=spread), name
+            assert abs(module.weight.mean().item()) < spread * std
+            assert module.bias is None or torch.equal(module.bias, other.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            assert all(
+                torch.equal(tensor, other.state_dict()[key])
+                for key, tensor in module.state_dict().items()
+            )
+    gates = [module for module in made.modules() if isinstance(module, blocks.Gate)]
+    assert len(gates) == 9
+    assert all(bool((gate.conv.bias == -2).all()) for gate in gates)
+
+
+def test_gaussian_weights_depend_on_the_generator_alone():
+    one, other = network("basic"), network("highway")
+    for made, seed in ((one, 5), (other, 6)):
+        gaussian_init(made, torch.Generator().manual_seed(seed), 0.01)
+    again = making.make(SPECS["basic"])
+    gaussian_init(again, torch.Generator().manual_seed(5), 0.01)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(one.stem.conv1.weight[0, 0, 0], other.stem.conv1.weight[0, 0, 0])
+
+
+@pytest.mark.parametrize("name", SPECS)
+@torch.inference_mode()
+def test_without_bn_a_network_computes_as_with_a_bn_that_does_nothing(name):
+    made = network(name)
+    bare = without_bn(made)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in bare.modules())
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+            module.running_var.fill_(1 - module.eps)
+    x = images(2, 3, 32, 32)
+    torch.testing.assert_close(bare(x), made(x), atol=1e-5, rtol=1e-5)
+
+
+def test_taking_bn_away_leaves_the_network_itself_alone_and_the_other_numbers_as_they_are():
+    made = network("bottleneck")
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    bare = without_bn(made)
+    kept = bare.state_dict()
+    assert set(kept) == {name for name in before if "bn" not in name}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in kept.items())
+    nn.init.zeros_(bare.head.weight)
+    assert all(torch.equal(t, before[name]) for name, t in made.state_dict().items())

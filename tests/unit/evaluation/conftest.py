@@ -1,0 +1,70 @@
+"""Small networks as training leaves them, images, and a network run by hand."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from resnets.data.batches import Batch
+from resnets.models.network import ResNet, he_init
+
+
+@pytest.fixture
+def trained():
+    """Return a network with weights and averages that are no beginning any more."""
+
+    def make(spec):
+        draw = torch.Generator().manual_seed(0)
+        network = ResNet(spec)
+        he_init(network, draw)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.weight, 1, 0.3, generator=draw)
+                nn.init.normal_(module.bias, 0, 0.3, generator=draw)
+                module.running_mean.normal_(0, 0.3, generator=draw)
+                module.running_var.uniform_(0.5, 2, generator=draw)
+        return network
+
+    return make
+
+
+@pytest.fixture
+def batches():
+    """Return batches of those sizes, and always the same images in the same order."""
+
+    def make(*sizes, side=16, classes=10):
+        draw = torch.Generator().manual_seed(1)
+        images = torch.randn(sum(sizes), 3, side, side, generator=draw)
+        labels = torch.randint(classes, (sum(sizes),), generator=draw)
+        return [
+            Batch(*both)
+            for both in zip(images.split(list(sizes)), labels.split(list(sizes)), strict=True)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def by_hand():
+    """Run a network without hooks; return its logits, and the output of each BN by its place."""
+
+    def run(network, x):
+        outputs = {}
+        x = outputs["stem.conv1"] = network.stem.bn1(network.stem.conv1(x))
+        x = F.relu(x)
+        if network.spec.stem.pool:
+            x = network.stem.pool(x)
+        for name, stage in network.stages.items():
+            for i, block in enumerate(stage):
+                place, body = f"stages.{name}.{i}.body", block.body
+                y = outputs[f"{place}.conv1"] = body.bn1(body.conv1(x))
+                y = outputs[f"{place}.conv2"] = body.bn2(body.conv2(F.relu(y)))
+                if hasattr(body, "conv3"):
+                    y = outputs[f"{place}.conv3"] = body.bn3(body.conv3(F.relu(y)))
+                if block.shortcut is not None:
+                    y = y + block.shortcut(x)
+                x = F.relu(y)
+        outputs["head"] = network.head(x.mean((2, 3)))
+        return outputs["head"], outputs
+
+    return run
