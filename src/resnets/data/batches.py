@@ -6,6 +6,7 @@ alone: resuming restores nothing, and no worker or process can change the data.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ class CropFlip:
     Source: He et al. 2015, sec. 4.2.
     """
 
+    kind: Literal["crop-flip"] = "crop-flip"
     pad_px: int = 4
     flip: bool = True
 

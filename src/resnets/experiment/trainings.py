@@ -3,8 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -126,17 +126,16 @@ def train(
     Raises:
         InterruptedRunError: It was told to stop; the same command continues.
     """
-    made = [_resolved(training, data, device) for training in wanted]
+    made = [_placed(training, data, device) for training in wanted]
     costs = [build.multiply_adds(each.training.recipe, data) for each in made]
-    missing = sum(not (each.folder / FINISHED).exists() for each in made)
+    todo = [n for n, each in enumerate(made) if not (each.folder / FINISHED).exists()]
     clock = _Clock()
-    for number, (each, cost) in enumerate(zip(made, costs, strict=True)):
-        if (each.folder / FINISHED).exists():
-            continue
-        todo = [c for e, c in zip(made, costs, strict=True) if not (e.folder / FINISHED).exists()]
+    for place, number in enumerate(todo):
+        each, cost = made[number], costs[number]
         sys.stderr.write(
-            f"\n{each.training.label}, seed {each.training.seed}: training {number + 1} of "
-            f"{len(made)}, {missing} of them not trained before{clock.left(sum(todo))}\n"
+            f"\n{each.training.label}, seed {each.training.seed}: training {place + 1} of "
+            f"{len(todo)} to do, {len(made) - len(todo)} were done before"
+            f"{clock.left(math.fsum(costs[n] for n in todo[place:]))}\n"
         )
         begun = time.monotonic()
         try:
@@ -148,11 +147,6 @@ def train(
             ) from err
         clock.count(cost, time.monotonic() - begun)
     return made
-
-
-def folders(trained: Sequence[Trained]) -> Iterator[Path]:
-    """Yield the folder of each run."""
-    return (each.folder for each in trained)
 
 
 @dataclass(slots=True)
@@ -172,12 +166,12 @@ class _Clock:
         return f"; about {progress.duration(cost * self.seconds / self.cost)} left in all"
 
 
-def _resolved(training: Training, data: DataSet | FileData, device: str | None) -> Trained:
-    """Return the training as it is on this machine and data, and where its run lies."""
-    recipe, _ = build.resolved(build.fitted(training.recipe, data), hardware.device(device))
-    name = f"{training.name}-{codec.digest(recipe)}-{data.digest[:8]}-seed{training.seed}"
-    fixed = Training(training.label, training.name, recipe, training.seed)
-    return Trained(fixed, FOLDER / name)
+def _placed(training: Training, data: DataSet | FileData, device: str | None) -> Trained:
+    """Return the training with its run's folder: named by what it is on this machine and data."""
+    fitted = build.fitted(training.recipe, data)
+    resolved, _ = build.resolved(fitted, hardware.device(device))
+    name = f"{training.name}-{codec.digest(resolved)}-{data.digest[:8]}-seed{training.seed}"
+    return Trained(replace(training, recipe=fitted), FOLDER / name)
 
 
 def _train(each: Trained, data: DataSet | FileData, device: str | None) -> None:

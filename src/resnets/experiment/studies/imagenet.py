@@ -16,7 +16,7 @@ from resnets.experiment.studies import depth, evaluations
 from resnets.experiment.studies.study import Found, Network, Setting, Study, spread
 from resnets.experiment.trainings import Trained
 
-_QUICK_STEPS = 160  # of networks fourteen times as large as the CIFAR ones
+_QUICK_STEPS = 200  # of networks fourteen times as large as the CIFAR ones
 _FIGURE_4 = tuple(
     Network(f"{kind}-{d}", f"imagenet.{name}{d}", f"{name}{d}-small", _QUICK_STEPS)
     for kind, name in (("plain", "plain"), ("ResNet", "resnet"))
