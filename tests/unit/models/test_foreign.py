@@ -188,7 +188,7 @@ def test_option_a_padded_on_either_side_gives_the_same_logits_here(depth):
 
 def test_without_its_permutation_option_a_is_another_network():
     spec, judge = zoo.cifar(8), drawn(Akamaster(8))
-    table = foreign._table("cifar", spec)
+    table = foreign._table("cifar", spec, foreign._wanted(spec))
     network = making.make(spec).eval()
     network.load_state_dict({ours: judge.state_dict()[name] for ours, name in table.items()})
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
