@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import CheckpointError, DataError, ModelError
 from resnets.core.random import generator
-from resnets.data import batches, images, opening, preprocess, sets
+from resnets.data import batches, images, preprocess, sets
 from resnets.data.batches import TrainBatches
 from resnets.data.files import FileData, ImageFiles
-from resnets.inference import checkpoints
-from resnets.inference import opening as opening_checkpoints
+from resnets.inference import checkpoints, opening
 from resnets.inference.checkpoints import Checkpoint
 from resnets.training import averages
 
@@ -50,16 +49,10 @@ def average(
     """
     if to.suffix != ".safetensors":
         raise CheckpointError(f"--to {to}: a checkpoint of ours ends in .safetensors")
-    checkpoint = opening_checkpoints.checkpoint(where)
+    checkpoint = opening.checkpoint(where)
     if to.resolve() == checkpoint.path.resolve():
         raise CheckpointError(f"--to {to}: is the checkpoint itself; name another file")
-    if data is None and "data" in checkpoint.about:
-        data = checkpoint.about["data"]["where"]
-    if data is None:
-        raise DataError(
-            f"{checkpoint.path.name}: these weights came without their data; say --data D"
-        )
-    opened = opening.open_data(data)
+    opened = opening.data(data, checkpoint)
     on = hardware.device(device)
     network = checkpoint.network()
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
