@@ -177,7 +177,10 @@ def _scorer(
     checkpoint: Checkpoint, protocol: Protocol, device: torch.device, precision: str
 ) -> LogScoresOf:
     classifier = Classifier(checkpoint, device, precision)  # type: ignore[arg-type]
-    return classifier.dense_log_scores if protocol == "multi-scale" else classifier.log_scores
+    if protocol != "multi-scale":
+        return classifier.log_scores
+    # Over the whole image: the mean over the places of its score map.
+    return lambda views_nhwc: views.log_mean(classifier.log_score_map(views_nhwc).flatten(2), dim=2)
 
 
 def _relabelled(data: FileData, files: ImageFiles, checkpoint: Checkpoint) -> ImageFiles:

@@ -273,6 +273,17 @@ def test_scores_are_averaged_and_not_logits(finished, folder, tmp_path, where):
     assert right == ["green"]
 
 
+def test_scores_of_a_whole_image_are_the_mean_of_softmax_over_the_places_of_its_map(finished):
+    draw = torch.Generator().manual_seed(1)
+    whole = torch.randint(0, 256, (2, 44, 56, 3), dtype=torch.uint8, generator=draw)
+    checkpoint = checkpoints.newest(finished.folder)
+    classifier = evaluate.Classifier(checkpoint, torch.device("cpu"))
+    scores = classifier.log_score_map(whole).exp()
+    assert scores.shape == (2, 4, 4, 7)
+    scores_of = evaluate._scorer(checkpoint, "multi-scale", torch.device("cpu"), "float32")
+    torch.testing.assert_close(scores_of(whole).exp(), scores.mean((2, 3)), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("protocol", ["single-crop", "multi-scale"])
 def test_auto_counts_as_float32_does_and_says_how(finished, folder, monkeypatch, protocol):
     chosen = evaluate.hardware.Choice("bfloat16", "for this test")
