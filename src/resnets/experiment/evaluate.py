@@ -18,6 +18,7 @@ from resnets.evaluation import over_files, views
 from resnets.evaluation.metrics import ByClass
 from resnets.evaluation.over_files import Member
 from resnets.evaluation.views import LogScoresOf, Protocol
+from resnets.experiment import build
 from resnets.inference import opening
 from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.predictor import Classifier
@@ -25,7 +26,6 @@ from resnets.inference.predictor import Classifier
 Split = Literal["test", "train", "validation"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-_SMALL_IMAGES_TOGETHER = 500  # as while training, so that `evaluate` gives a run's own number
 _VIEWS_TOGETHER = {"cpu": 16, "cuda": 256}  # measured for ResNet-50 (docs/lab-log.md)
 
 
@@ -244,8 +244,8 @@ def _in_memory(
     # One network's logits rank as its scores do, and are what a run itself counts by.
     scores_of = [each.logits if len(found) == 1 else each.log_scores for each in classifiers]
     counted, begun = ByClass.of(len(data.classes)), time.perf_counter()
-    for first in range(0, len(chosen), _SMALL_IMAGES_TOGETHER):
-        part = slice(first, first + _SMALL_IMAGES_TOGETHER)
+    for first in range(0, len(chosen), build.EVALUATION_BATCH_IMAGES):
+        part = slice(first, first + build.EVALUATION_BATCH_IMAGES)
         each = [scores(chosen.images_nhwc[part]) for scores in scores_of]
         scores = views.log_mean(torch.stack(each), dim=0)
         counted += ByClass.count(scores, chosen.labels_n[part].to(device))

@@ -124,7 +124,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_the_size_of_an_evaluation_batch_does_not_change_the_counts(finished, monkeypatch):
     expected = evaluate.evaluate(finished.folder, split="train", device="cpu")
-    monkeypatch.setattr(evaluate, "_SMALL_IMAGES_TOGETHER", 37)
+    monkeypatch.setattr(evaluate.build, "EVALUATION_BATCH_IMAGES", 37)
     found = evaluate.evaluate(finished.folder, split="train", device="cpu")
     assert found.top1_error_percent == expected.top1_error_percent
     assert found.images == expected.images
