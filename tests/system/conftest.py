@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from resnets.cli.main import main
 from resnets.experiment import run
@@ -62,14 +61,6 @@ def ask_a_process(*words, **options):
         **options,
     )
     return Answer(ran.returncode, ran.stdout, ran.stderr)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -134,10 +134,10 @@ def test_the_size_of_an_evaluation_batch_does_not_change_the_counts(finished, mo
 
 
 @pytest.fixture(scope="session")
-def second(finished, tmp_path_factory, train_once):
+def second(finished, tmp_path_factory, train):
     """Another run of the same recipe, by another seed."""
     recipe = checkpoints.newest(finished.folder).recipe
-    return train_once(recipe, tmp_path_factory.mktemp("runs") / "second", seed=1)
+    return train(recipe, tmp_path_factory.mktemp("runs") / "second", seed=1)
 
 
 def scores_of(where, pixels_nhwc):

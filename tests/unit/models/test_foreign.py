@@ -14,14 +14,6 @@ LARGE = StemSpec(kernel=7, width=8, stride=2, pool=True)
 SMALL = StemSpec(kernel=3, width=8, stride=1, pool=False)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tiny(stem=LARGE, block="basic", shortcut="B", blocks=(2, 1), stride_on="1x1"):
     """A network of few channels, whose names are those of the large ones."""
     return ResNetSpec(
