@@ -107,6 +107,14 @@ def stopped(tmp_path_factory):
 
 
 @pytest.fixture
+def place(shelf, monkeypatch, tmp_path):
+    """The module's own folder `shelf` as the current one, with an empty cache."""
+    monkeypatch.chdir(shelf)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return shelf
+
+
+@pytest.fixture
 def contents_of():
     """What stands in a folder: every path, with its bytes where it is a file."""
 
