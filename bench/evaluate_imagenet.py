@@ -11,7 +11,6 @@ last rows have the authors' own strides. Writes results/bench-evaluate-imagenet.
 
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+import compared
 from resnets.core import artifacts, hardware
 from resnets.data import opening
 from resnets.data.files import FileData
@@ -116,14 +116,6 @@ def ours(path: Path, data: FileData, precision: Precision) -> Contestant:
     return run
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 2),
-        "lowest": round(min(values), 2),
-        "highest": round(max(values), 2),
-    }
-
-
 def with_strides(checkpoint: Checkpoint, stride_on: StrideOn, folder: Path) -> Path:
     """Write the authors' weights as a checkpoint of a network with those strides."""
     assert isinstance(checkpoint.spec, ResNetSpec)
@@ -165,16 +157,8 @@ def main() -> None:
             "torchvision's code, eager float32": reference,
             **{p: ours(v1, data, p)()[1] for p in ("auto", "bfloat16", "float32")},
         }
-    usual, tuned, *_ = rates.values()
     rows = [
-        {
-            "loop": name,
-            "images_per_second": spread(values),
-            "times_the_usual_loop": spread([a / b for a, b in zip(values, usual, strict=True)]),
-            "times_the_tuned_loop": spread([a / b for a, b in zip(values, tuned, strict=True)]),
-            "top1_error_percent": round(errors[name], 2),
-        }
-        for name, values in rates.items()
+        {**row, "top1_error_percent": round(errors[row["loop"]], 2)} for row in compared.rows(rates)
     ]
     result = {
         "what": "evaluating ResNet-50 v1.5 on 650 JPEG files, images per second, reading included",

@@ -14,7 +14,6 @@ checkpoints included, against the bare updates it consists of.
 
 import json
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
+import compared
 from resnets.core import hardware
 from resnets.data import opening
 from resnets.data.sets import DataSet
@@ -176,14 +176,6 @@ def command_against_updates(data: DataSet) -> dict[str, float]:
     }
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 2),
-        "lowest": round(min(values), 2),
-        "highest": round(max(values), 2),
-    }
-
-
 def main() -> None:
     hardware.keep_memory()
     data = opening.in_memory(opening.open_data("cifar10-sample"))
@@ -193,17 +185,7 @@ def main() -> None:
         "ours, eager": our_update(data, compiled=False),
         "ours, compiled": our_update(data, compiled=True),
     }
-    rates = rounds(contestants)
-    usual, tuned, *_ = rates.values()
-    rows = [
-        {
-            "loop": name,
-            "images_per_second": spread(values),
-            "times_the_usual_loop": spread([a / b for a, b in zip(values, usual, strict=True)]),
-            "times_the_tuned_loop": spread([a / b for a, b in zip(values, tuned, strict=True)]),
-        }
-        for name, values in rates.items()
-    ]
+    rows = compared.rows(rounds(contestants))
     recipe, _ = build.resolved(
         build.fitted(catalogue.named("cifar10.resnet20"), data), torch.device("cpu")
     )

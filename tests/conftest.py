@@ -1,6 +1,7 @@
 """Options and fixtures for all tests."""
 
 import pytest
+import torch
 
 
 def pytest_addoption(parser):
@@ -9,6 +10,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="rewrite the files of tests/golden instead of comparing with them",
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Networks as small as those here only wait for a second thread."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

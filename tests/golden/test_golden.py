@@ -56,14 +56,6 @@ def test_the_commands_and_flags_are_those_that_people_type(golden_update):
     assert found.splitlines() == file.read_text().splitlines()
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def train():
     """Return the losses of the first updates of sample.resnet20, with less of everything.
 
@@ -102,7 +94,7 @@ LOSSES = f"""\
 """
 
 
-def test_the_losses_are_those_that_were_measured(golden_update, one_thread):
+def test_the_losses_are_those_that_were_measured(golden_update):
     file = HERE / "losses.txt"
     found = train()
     if golden_update:

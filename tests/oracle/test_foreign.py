@@ -22,14 +22,6 @@ CASES = [
 CLASSES = 20
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def judge(library, name):
     """Return the other library's network with everything in it at random."""
     with torch.device("meta"):  # where nothing is drawn, most of all not VGG's 120 million

@@ -14,6 +14,11 @@ from resnets.data import cifar, fetch
 from resnets.inference import published
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Real networks take every thread there is."""
+
+
 @pytest.fixture(scope="session")
 def surroundings(tmp_path_factory):
     """An environment whose caches, ours and npm's, are in a folder that is removed at the end."""

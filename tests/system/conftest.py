@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from resnets.cli.main import main
 from resnets.experiment import run
@@ -64,14 +63,6 @@ def ask_a_process(*words, **options):
     return Answer(ran.returncode, ran.stdout, ran.stderr)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def ask():
     return ask_here
@@ -113,6 +104,14 @@ def stopped(tmp_path_factory):
         "update-000000002.safetensors",
     ]
     return folder
+
+
+@pytest.fixture
+def place(shelf, monkeypatch, tmp_path):
+    """The module's own folder `shelf` as the current one, with an empty cache."""
+    monkeypatch.chdir(shelf)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return shelf
 
 
 @pytest.fixture

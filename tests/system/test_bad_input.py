@@ -63,13 +63,6 @@ def shelf(tmp_path_factory, finished, stopped):
     return at
 
 
-@pytest.fixture
-def place(shelf, monkeypatch, tmp_path):
-    monkeypatch.chdir(shelf)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return shelf
-
-
 # Every request and what its one line must name.
 WRONG = {
     "an unknown recipe": ("train sample.resnet21", "sample.resnet20", "resnets list recipes"),

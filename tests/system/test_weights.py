@@ -88,13 +88,6 @@ def shelf(tmp_path_factory, ask):
     return at
 
 
-@pytest.fixture
-def place(shelf, monkeypatch, tmp_path):
-    monkeypatch.chdir(shelf)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return shelf
-
-
 CONVERT = f"weights convert FILE --preprocess {SMALL} --to new.safetensors"
 # Every request and what its one line must name.
 WRONG = {

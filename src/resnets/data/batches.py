@@ -154,20 +154,14 @@ class TrainBatches:
 
 
 def in_order(
-    images: ImageSet,
-    mean_hwc: Tensor,
-    std_hwc: Tensor | None = None,
-    *,
-    batch_images: int,
-    device: torch.device,
+    images: ImageSet, mean_hwc: Tensor, *, batch_images: int, device: torch.device
 ) -> Iterator[Batch]:
     """Yield the whole set once, in order and unaugmented; the last batch may be smaller."""
     mean = mean_hwc.to(device)
-    std = None if std_hwc is None else std_hwc.to(device)
     for first in range(0, len(images), batch_images):
         part = slice(first, first + batch_images)
         pixels = images.images_nhwc[part].to(device)
-        yield Batch(prepare(pixels, mean, std), images.labels_n[part].to(device))
+        yield Batch(prepare(pixels, mean), images.labels_n[part].to(device))
 
 
 def _windows(images_nhwc: Tensor, pad_px: int) -> Tensor:

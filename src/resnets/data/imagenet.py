@@ -148,7 +148,7 @@ def _train(path: Path) -> ImageFiles:
     """Index the tars in the tar. Minutes of seeking on a disk, so the index is kept."""
     about = path.stat()
     key = hashlib.sha256(f"{path.resolve()}\0{about.st_size}\0{about.st_mtime_ns}".encode())
-    kept = fetch.cache_folder() / f"imagenet-train-{key.hexdigest()[:16]}.npz"
+    kept = fetch.cache_folder() / f"imagenet-train-{key.hexdigest()[:16]}.safetensors"
     found = _load_index(kept)
     if found is None:
         found = sorted(_scan_train(path, about.st_size))

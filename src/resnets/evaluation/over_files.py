@@ -18,10 +18,9 @@ from resnets.evaluation import views
 from resnets.evaluation.metrics import ByClass
 from resnets.evaluation.views import LogScoresOf, Protocol
 
-# Views read together, then scored together: decoding in the background would take the cores from
+# Images read together, then scored together: decoding in the background would take the cores from
 # the network in the middle of its parallel loops (docs/lab-log.md).
-_VIEWS_READ_TOGETHER = {"single-crop": 192, "ten-crop": 160, "multi-scale": 10}
-_VIEWS = {"single-crop": 1, "ten-crop": 10, "multi-scale": 10}
+_IMAGES_TOGETHER = {"single-crop": 192, "ten-crop": 16, "multi-scale": 1}
 _LEARN_FROM = 16  # images scored both ways, to see what rounding does to this network
 _SIGMAS = 5
 
@@ -65,7 +64,7 @@ def count(
     An image's scores are the mean over its views, then over the members. Where the members have
     sure scores too, the fast ones only count where their rounding cannot change the count: an
     image whose class stands closer to the 1st or the 5th place than `_SIGMAS` times what rounding
-    does to such distances, as measured on the first images, is scored again.
+    does to such distances, as measured on images from all over the set, is scored again.
 
     Memory holds the views of a few images at a time, whatever the number of files.
 
@@ -87,7 +86,7 @@ def count(
     sure = [member.sure_scores_of for member in members if member.sure_scores_of is not None]
     rounding = _Rounding(enabled=len(sure) == len(members))
     counted, close_calls = ByClass.of(classes), 0
-    for labels_n, images in _in_order(files, members, protocol, decode):
+    for labels_n, images in _few_at_a_time(files, members, protocol, decode):
         scores = _scores(images, fast, at_once)
         again = rounding.unsure(scores, labels_n)
         if len(again):
@@ -146,7 +145,7 @@ def _scores(
     return views.log_mean(torch.stack(each), dim=0)
 
 
-def _in_order(
+def _few_at_a_time(
     files: ImageFiles,
     members: Sequence[Member],
     protocol: Protocol,
@@ -159,7 +158,7 @@ def _in_order(
         image = decode(files.read(index), files.names[index])
         return [views.of_image(image, each, protocol) for each in wanted]
 
-    together = _VIEWS_READ_TOGETHER[protocol] // _VIEWS[protocol]
+    together = _IMAGES_TOGETHER[protocol]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         # Those to learn from stand all over the set: a folder may begin with images of one kind.
         learnt_from = range(0, len(files), max(1, len(files) // _LEARN_FROM))[:_LEARN_FROM]

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import CheckpointError, DataError, ModelError
 from resnets.core.random import generator
-from resnets.data import batches, images, opening, preprocess, sets
+from resnets.data import images, preprocess, sets
 from resnets.data.batches import TrainBatches
 from resnets.data.files import FileData, ImageFiles
-from resnets.inference import checkpoints
-from resnets.inference import opening as opening_checkpoints
+from resnets.inference import checkpoints, opening
 from resnets.inference.checkpoints import Checkpoint
+from resnets.inference.predictor import Classifier
 from resnets.training import averages
 
 # Of image files: enough for averages that no longer move, and minutes instead of a day.
@@ -50,30 +50,23 @@ def average(
     """
     if to.suffix != ".safetensors":
         raise CheckpointError(f"--to {to}: a checkpoint of ours ends in .safetensors")
-    checkpoint = opening_checkpoints.checkpoint(where)
+    checkpoint = opening.checkpoint(where)
     if to.resolve() == checkpoint.path.resolve():
         raise CheckpointError(f"--to {to}: is the checkpoint itself; name another file")
-    if data is None and "data" in checkpoint.about:
-        data = checkpoint.about["data"]["where"]
-    if data is None:
-        raise DataError(
-            f"{checkpoint.path.name}: these weights came without their data; say --data D"
-        )
-    opened = opening.open_data(data)
+    opened = opening.data(data, checkpoint)
     on = hardware.device(device)
-    network = checkpoint.network()
-    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+    if not any(name.endswith("running_mean") for name in checkpoint.model):
         raise ModelError(f"{checkpoint.path}: {checkpoint.spec.kind} has no BN to average")
-    network.to(on)
+    classifier = Classifier(checkpoint, on, fuse=False)
     if isinstance(opened, FileData):
         if "train" not in opened.splits:
             raise DataError(f"{opened.name}: has no training split to average over")
-        each, total = _of_files(checkpoint, opened.splits["train"], on)
+        each, total = _of_files(classifier, opened.splits["train"])
     else:
-        each, total = _of_small(checkpoint, opened.train, on)
+        each, total = _of_small(classifier, opened.train)
     with progress.reporting("averaging", total=total, unit="images") as bar:
-        averages.replace_moving_averages(network, _counting(each, bar))
-    tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+        averages.replace_moving_averages(classifier.network, _counting(each, bar))
+    tensors = {f"model.{name}": tensor for name, tensor in classifier.network.state_dict().items()}
     if checkpoint.preprocess.mean is None:
         tensors[checkpoints.MEAN] = checkpoint.mean_hwc
     averaged: dict[str, Any] = {"images": total, "data": opened.name, "digest": opened.digest}
@@ -87,9 +80,8 @@ def over_epoch(batch_of: TrainBatches) -> Iterator[Tensor]:
         yield batch_of(number).images_nchw
 
 
-def _of_small(
-    checkpoint: Checkpoint, train: sets.ImageSet, device: torch.device
-) -> tuple[Iterator[Tensor], int]:
+def _of_small(classifier: Classifier, train: sets.ImageSet) -> tuple[Iterator[Tensor], int]:
+    checkpoint = classifier.checkpoint
     side = checkpoint.preprocess.crop_px
     if train.images_nhwc.shape[1:] != (side, side, 3):
         raise DataError(
@@ -105,43 +97,30 @@ def _of_small(
             recipe.data.augment,
             seed=int(checkpoint.about["seed"]),
             batch_images=recipe.batch_images,
-            device=device,
+            device=classifier.device,
         )
         whole = made.images // made.batch_images * made.batch_images
         return over_epoch(made), whole or made.batch_images
     order = torch.randperm(len(train), generator=generator(0, "averages"))
     size = min(_SMALL_TOGETHER, len(order))
-    ready = (
-        batches.prepare(
-            train.images_nhwc[part].to(device),
-            checkpoint.mean_hwc.to(device),
-            checkpoint.std_hwc.to(device),
-        )
-        for part in _whole(order, size)
-    )
+    ready = (classifier.prepared(train.images_nhwc[part]) for part in _whole(order, size))
     return ready, len(order) // size * size
 
 
-def _of_files(
-    checkpoint: Checkpoint, files: ImageFiles, device: torch.device
-) -> tuple[Iterator[Tensor], int]:
+def _of_files(classifier: Classifier, files: ImageFiles) -> tuple[Iterator[Tensor], int]:
     """Return batches of central views, of images drawn once and for all."""
     order = torch.randperm(len(files), generator=generator(0, "averages"))[:_FILES]
-    size = min(_BATCH_IMAGES[device.type], len(order))
+    size = min(_BATCH_IMAGES[classifier.device.type], len(order))
 
     def view(index: int) -> np.ndarray:
         image = images.decode(files.read(index), files.names[index])
-        return preprocess.central(image, checkpoint.preprocess)
+        return preprocess.central(image, classifier.checkpoint.preprocess)
 
     def ready() -> Iterator[Tensor]:
         with ThreadPoolExecutor() as pool:
             for part in _whole(order, size):
-                pixels = torch.from_numpy(np.stack(list(pool.map(view, part.tolist()))))
-                yield batches.prepare(
-                    pixels.to(device),
-                    checkpoint.mean_hwc.to(device),
-                    checkpoint.std_hwc.to(device),
-                )
+                views = np.stack(list(pool.map(view, part.tolist())))
+                yield classifier.prepared(torch.from_numpy(views))
 
     return ready(), len(order) // size * size
 

@@ -23,7 +23,7 @@ from resnets.recipes.schema import Recipe
 from resnets.training import decay, losses
 from resnets.training.step import LossOf, Precision
 
-_EVALUATION_BATCH_IMAGES = 500
+EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's own number
 _ONES = (1.0, 1.0, 1.0)
 
 
@@ -127,7 +127,7 @@ def evaluator(name: str, images: ImageSet, mean_hwc: Tensor, device: torch.devic
 
     def in_order() -> Iterator[Batch]:
         return batches.in_order(
-            images, mean_hwc, batch_images=_EVALUATION_BATCH_IMAGES, device=device
+            images, mean_hwc, batch_images=EVALUATION_BATCH_IMAGES, device=device
         )
 
     return SingleView(name, in_order)

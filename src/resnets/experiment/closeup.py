@@ -82,7 +82,7 @@ def draw(canvas: Canvas, x: float, y: float, name: str, block: Block) -> float:
     canvas.text(x, y + 17, about, size=11.5, fill=PALE)
     centre = x + _WIDTH / 2 + (_WIDTH + 30 if block.gated else 50)
     y += 40
-    canvas.text(centre, y, f"x: {_size(block.body[0].input_size)}", size=12, anchor="middle")
+    canvas.text(centre, y, f"x: {size(block.body[0].input_size)}", size=12, anchor="middle")
     top = y + 6
     branch = top + 12
     bottom = _body(canvas, centre, top, block)
@@ -98,10 +98,28 @@ def draw(canvas: Canvas, x: float, y: float, name: str, block: Block) -> float:
     canvas.down(centre, bottom, bottom + _GAP)
     canvas.text(centre + 8, bottom + 20, block.operations[-1].kind, size=11, fill=PALE)
     bottom += _GAP + 16
-    size = _size(block.operations[-1].output_size)
-    canvas.text(centre, bottom, f"y: {size}", size=12, anchor="middle")
+    after = size(block.operations[-1].output_size)
+    canvas.text(centre, bottom, f"y: {after}", size=12, anchor="middle")
     canvas.text(centre, bottom + 19, _equation(block), size=12, anchor="middle", bold=True)
     return bottom + 24
+
+
+def label(layer: Layer) -> str:
+    """Return what stands in a box, as the paper writes it: `3x3 conv, 128, /2`."""
+    if layer.kind == "linear":
+        return f"fc {layer.output_size[0]}"
+    if layer.kind == "convolution":
+        text = f"{layer.kernel} conv, {layer.output_size[0]}"
+    elif layer.kind == "max pool":
+        text = f"{layer.kernel} max pool"
+    else:
+        text = layer.kind.replace("average", "avg")
+    return text + (f", /{layer.stride}" if layer.stride > 1 else "")
+
+
+def size(of: tuple[int, ...]) -> str:
+    """Return the size of a map as the paper writes it: 56x56, with channels first if they are."""
+    return "\N{MULTIPLICATION SIGN}".join(map(str, of))
 
 
 def _body(canvas: Canvas, centre: float, top: float, block: Block) -> float:
@@ -112,7 +130,7 @@ def _body(canvas: Canvas, centre: float, top: float, block: Block) -> float:
         gap = 24 if number == 0 else _GAP
         canvas.down(centre, y, y + gap)
         y += gap
-        _box(canvas, centre, y, [_label(block.body[i])])
+        _box(canvas, centre, y, [label(block.body[i])])
         y += _HEIGHT
         end = boxes[number + 1] if number + 1 < len(boxes) else len(block.body)
         follows = ", ".join(each.kind for each in block.body[i + 1 : end])
@@ -168,7 +186,7 @@ def _gate(canvas: Canvas, centre: float, begin: float, bottom: float, block: Blo
         kind="gate",
     )
     canvas.head(centre - 8, end, "right")
-    lines = [_label(each) if each.kernel else each.kind for each in block.gate]
+    lines = [label(each) for each in block.gate]
     _box(canvas, left, (begin + end) / 2 - 20, lines)
     canvas.text(left + 20, end - 6, "T(x)", size=12, bold=True)
     canvas.circle(centre, end, 8, kind="gate", sign="x")
@@ -186,14 +204,9 @@ def _box(canvas: Canvas, centre: float, top: float, lines: list[str]) -> None:
 def _carried(block: Block) -> list[str]:
     first = block.carried[0]
     if block.shortcut == "projection":
-        return [_label(first), *(each.kind for each in block.carried[1:])]
+        return [label(first), *(each.kind for each in block.carried[1:])]
     new = first.output_size[0] - first.input_size[0]
     return ["every 2nd pixel" if first.stride == 2 else "every pixel", f"{new} channels of 0"]
-
-
-def _label(layer: Layer) -> str:
-    stride = f", /{layer.stride}" if layer.stride > 1 else ""
-    return f"{layer.kernel} conv, {layer.output_size[0]}{stride}"
 
 
 def _figure(block: Block) -> str:
@@ -219,7 +232,3 @@ def _equation(block: Block) -> str:
 
 def _halves(block: Block) -> bool:
     return block.body[0].input_size[1] != block.operations[-1].output_size[1]
-
-
-def _size(size: tuple[int, ...]) -> str:
-    return "\N{MULTIPLICATION SIGN}".join(map(str, size))

@@ -116,7 +116,10 @@ class _Column:
         for number, stage in enumerate(cost.stages):
             colours = _COLOURS[number % len(_COLOURS)]
             runs = list(self._runs(cost, stage.name))
-            lines = [f"output {_sides(stage.output_size)}", f"{stage.output_size[0]} channels"]
+            lines = [
+                f"output {closeup.size(stage.output_size[1:])}",
+                f"{stage.output_size[0]} channels",
+            ]
             self._part(stage.name, lines, colours, runs)
         self._part("head", [f"{head[-1].output_size[0]} classes"], _GREYS, [(cost.head, 1)])
 
@@ -152,7 +155,7 @@ class _Column:
             self._box(f"inception {block.name.split('.')[-1]}, {_channels(block)}", "inception")
         else:
             for i, layer in enumerate(_drawn(block.body)):
-                self._box(_label(layer), _class(layer), inside=i > 0)
+                self._box(closeup.label(layer), _class(layer), inside=i > 0)
         if block.shortcut != "none":
             self._shortcut(block, top)
         if count > 1:
@@ -217,23 +220,10 @@ def _class(layer: Layer) -> str:
     return "pool" if "pool" in layer.kind or layer.kind == "spatial pyramid" else "none"
 
 
-def _label(layer: Layer) -> str:
-    """Return what stands in a box, as the paper writes it: `3x3 conv, 128, /2`."""
-    if layer.kind == "linear":
-        return f"fc {layer.output_size[0]}"
-    if layer.kind == "convolution":
-        text = f"{layer.kernel} conv, {layer.output_size[0]}"
-    elif layer.kind == "max pool":
-        text = f"{layer.kernel} max pool"
-    else:
-        text = layer.kind.replace("average", "avg")
-    return text + (f", /{layer.stride}" if layer.stride > 1 else "")
-
-
 def _carried(block: Block) -> str:
     """Return what a shortcut that is no identity does."""
     if block.shortcut == "projection":
-        return _label(block.carried[0])
+        return closeup.label(block.carried[0])
     stride = block.carried[0].stride
     return f"padded to {_channels(block)}" + (f", /{stride}" if stride > 1 else "")
 
@@ -244,9 +234,5 @@ def _channels(block: Block) -> int:
 
 def _sizes(layers: list[Layer]) -> list[str]:
     """Return the sizes of the maps before the first stage, as each layer leaves them."""
-    sizes = [_sides(each.output_size) for each in layers]
+    sizes = [closeup.size(each.output_size[1:]) for each in layers]
     return [f"output {sizes[0]}", *(f"then {each}" for each in sizes[1:])]
-
-
-def _sides(size: tuple[int, ...]) -> str:
-    return "\N{MULTIPLICATION SIGN}".join(map(str, size[1:]))

@@ -11,21 +11,21 @@ import torch
 from resnets.core import hardware, progress
 from resnets.core.errors import DataError, ResNetsError
 from resnets.core.hardware import PrecisionName
-from resnets.data import imagenet_classes, images, opening, sets
+from resnets.data import imagenet_classes, images, sets
 from resnets.data.files import FileData, ImageFiles
 from resnets.data.sets import DataSet, ImageSet
 from resnets.evaluation import over_files, views
 from resnets.evaluation.metrics import ByClass
 from resnets.evaluation.over_files import Member
 from resnets.evaluation.views import LogScoresOf, Protocol
-from resnets.inference import opening as opening_checkpoints
+from resnets.experiment import build
+from resnets.inference import opening
 from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.predictor import Classifier
 
 Split = Literal["test", "train", "validation"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-_SMALL_IMAGES_TOGETHER = 500  # as while training, so that `evaluate` gives a run's own number
 _VIEWS_TOGETHER = {"cpu": 16, "cuda": 256}  # measured for ResNet-50 (docs/lab-log.md)
 
 
@@ -92,14 +92,14 @@ def evaluate(
     Source: He et al. 2015, sec. 3.4 and 4.2.
     """
     names = [where] if isinstance(where, str | Path) else list(where)
-    found = [opening_checkpoints.checkpoint(name) for name in names]
+    found = [opening.checkpoint(name) for name in names]
     for other in found[1:]:
         if other.classes != found[0].classes:
             raise ResNetsError(
                 f"{other.path}: its classes are not those of {found[0].path}; an ensemble needs "
                 "networks of the same classes"
             )
-    opened = _open(data, found[0])
+    opened = data if isinstance(data, DataSet | FileData) else opening.data(data, found[0])
     on = hardware.device(device)
     if isinstance(opened, FileData):
         done = _over_files(found, opened, split, protocol, precision, on)
@@ -122,21 +122,6 @@ def evaluate(
         data_digest=opened.digest,
         classes=_by_class(done.counted, found[0].classes) if per_class else None,
     )
-
-
-def _open(
-    data: DataSet | FileData | str | Path | None, checkpoint: Checkpoint
-) -> DataSet | FileData:
-    if isinstance(data, DataSet | FileData):
-        return data
-    if data is not None:
-        return opening.open_data(data)
-    trained_on = checkpoint.about.get("data")
-    if trained_on is None:
-        raise DataError(
-            f"{checkpoint.path.name}: these weights came without their data; say --data D"
-        )
-    return opening.open_data(trained_on["where"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +177,10 @@ def _scorer(
     checkpoint: Checkpoint, protocol: Protocol, device: torch.device, precision: str
 ) -> LogScoresOf:
     classifier = Classifier(checkpoint, device, precision)  # type: ignore[arg-type]
-    return classifier.dense_log_scores if protocol == "multi-scale" else classifier.log_scores
+    if protocol != "multi-scale":
+        return classifier.log_scores
+    # Over the whole image: the mean over the places of its score map.
+    return lambda views_nhwc: views.log_mean(classifier.log_score_map(views_nhwc).flatten(2), dim=2)
 
 
 def _relabelled(data: FileData, files: ImageFiles, checkpoint: Checkpoint) -> ImageFiles:
@@ -256,8 +244,8 @@ def _in_memory(
     # One network's logits rank as its scores do, and are what a run itself counts by.
     scores_of = [each.logits if len(found) == 1 else each.log_scores for each in classifiers]
     counted, begun = ByClass.of(len(data.classes)), time.perf_counter()
-    for first in range(0, len(chosen), _SMALL_IMAGES_TOGETHER):
-        part = slice(first, first + _SMALL_IMAGES_TOGETHER)
+    for first in range(0, len(chosen), build.EVALUATION_BATCH_IMAGES):
+        part = slice(first, first + build.EVALUATION_BATCH_IMAGES)
         each = [scores(chosen.images_nhwc[part]) for scores in scores_of]
         scores = views.log_mean(torch.stack(each), dim=0)
         counted += ByClass.count(scores, chosen.labels_n[part].to(device))

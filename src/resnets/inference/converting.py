@@ -57,7 +57,7 @@ def convert(
         file: A PyTorch, safetensors, Keras or TensorFlow.js file.
         to: The checkpoint to write, ending in .safetensors.
         model: A name of the zoo; needed where the file does not tell where a bottleneck's stride
-            is, and otherwise checked.
+            is, or what goes with a 3x3 stem, and otherwise checked.
         preprocess: One of `PRESETS`, perhaps with settings: "torchvision,resize=232"; needed
             where the file is neither of Keras nor published.
         classes: A text file, one class name a line; by default ImageNet's for 1000 classes and
@@ -74,14 +74,7 @@ def convert(
         raise CheckpointError(f"--to {to}: is the file itself; name another")
     read = foreign_files.read(file)
     entry = published.recognised(read.sha256)
-    found = _recognise(read)
-    tensors = _ours(read if entry is not None else _with_our_epsilon(read), found)
-    spec = _settled(found, read, _said(model, entry, read.path), read.path)
-    wanted = _wanted(preprocess, entry, found, spec)
-    about = _about(read, found, spec, wanted.preprocess, entry)
-    about["classes"] = list(_classes(classes, spec))
-    _write(tensors, wanted, about, to)
-    return checkpoints.read(to)
+    return _converted(read, entry, to, model, preprocess, classes)
 
 
 def from_published(name: str) -> Checkpoint:
@@ -120,14 +113,26 @@ def _from_fetched(entry: Published, file: Path, kept: Path) -> Checkpoint:
             raise
         file.unlink()  # without a published checksum anything may have come
         raise CheckpointError(f"{err}; it was removed: run the same command again") from err
+    return _converted(read, entry, kept)
+
+
+def _converted(
+    read: ForeignFile,
+    entry: Published | None,
+    to: Path,
+    model: str | None = None,
+    preprocess: str | None = None,
+    classes: Path | None = None,
+) -> Checkpoint:
+    """Write what a file holds as a checkpoint; `entry` is what is known of it if published."""
     found = _recognise(read)
-    tensors = _ours(read, found)
-    spec = _settled(found, read, entry.model, read.path)
-    wanted = _Wanted(entry.preprocess, blue_first=found.naming in ("caffe", "keras"))
+    tensors = _ours(read if entry is not None else _with_our_epsilon(read), found)
+    spec = _settled(found, read, _said(model, entry, read.path))
+    wanted = _wanted(preprocess, entry, found, spec)
     about = _about(read, found, spec, wanted.preprocess, entry)
-    about["classes"] = list(imagenet_classes.names())
-    _write(tensors, wanted, about, kept)
-    return checkpoints.read(kept)
+    about["classes"] = list(_classes(classes, spec))
+    _write(tensors, wanted, about, to)
+    return checkpoints.read(to)
 
 
 def export(checkpoint: Checkpoint, to: Path) -> dict[str, Any]:
@@ -232,9 +237,9 @@ def _said(model: str | None, entry: Published | None, path: Path) -> str | None:
     return entry.model
 
 
-def _settled(found: Recognised, read: ForeignFile, model: str | None, path: Path) -> ModelSpec:
+def _settled(found: Recognised, read: ForeignFile, model: str | None) -> ModelSpec:
     """Return the network, with the stride from the file or from what is said, never guessed."""
-    spec = found.spec
+    spec, path = found.spec, read.path
     if not isinstance(spec, ResNetSpec):
         _check_said(spec, model, path)
         return spec

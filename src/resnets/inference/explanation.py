@@ -78,7 +78,7 @@ def of_view(
     map: that linear layer applied at every place. The map is therefore exact, not a heuristic.
 
     Args:
-        network: One that ends so: every residual or plain network here.
+        network: One that ends so: every residual or plain network here, and GoogLeNet.
         ready_nchw: The view as the network takes it, (1, 3, h, w).
         pixels_hwc: The view as a picture, uint8.
         file: What to call it.
@@ -87,6 +87,7 @@ def of_view(
 
     Raises:
         ModelError: The network does not end so.
+        ResNetsError: It has no such class.
 
     Source: Zhou et al. 2016, sec. 2, eq. (1) and (2).
     """
@@ -166,9 +167,10 @@ def draw(
 
 
 def _there(folder: Path) -> set[str]:
-    """Return the names in a folder that are not free: all but those of explanations."""
+    """Return the names of pictures that are not free in a folder: all but explanations'."""
     there = folder.iterdir() if folder.is_dir() else ()
-    return {path.name.casefold() for path in there if not _is_explanation(path)}
+    pngs = [path for path in there if path.suffix.lower() == ".png"]
+    return {path.name.casefold() for path in pngs if not _is_explanation(path)}
 
 
 def _is_explanation(path: Path) -> bool:

@@ -53,8 +53,8 @@ class ForeignFile:
         tensors: By the names in the file, of Keras `layer/variable`; on the CPU, contiguous and
             finite, float32 where they are fractions. Layouts are the file's: a kernel of Keras
             stays (height, width, in, out).
-        layers: The settings of each layer (`class_name`, `strides`, `padding`, `use_bias`,
-            `epsilon`, ...) by its name; None where the file tells none.
+        layers: The settings of each layer, of `strides`, `dilation_rate` and `epsilon` those it
+            has, by its name; None where the file tells none.
         sha256: Of the file's bytes, in 64 hex digits; of TensorFlow.js of model.json and then
             every shard in the manifest's order.
         part: The name in the file under which the tensors were, one of `WRAPPERS`; or "".

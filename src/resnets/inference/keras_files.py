@@ -27,20 +27,7 @@ _MOST_UNPACKED: Final = 16
 _PATIENCE_S: Final = 60.0
 _SLOWEST_BYTES_PER_S: Final = 5e6
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"  # in a .keras
-_KEPT: Final = (
-    "strides",
-    "padding",
-    "use_bias",
-    "epsilon",
-    "kernel_size",
-    "filters",
-    "units",
-    "activation",
-    "dilation_rate",
-    "groups",
-    "axis",
-    "data_format",
-)
+_KEPT: Final = ("strides", "dilation_rate", "epsilon")  # of a layer's settings
 # What Keras 1 called them. Its running_std is a variance, only its name says otherwise.
 _KERAS_1: Final = {
     "W": "kernel",
@@ -121,7 +108,7 @@ def read_here(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]
 
 
 def layers_of(config: Any) -> dict[str, Any] | None:
-    """Return the settings of every layer by name from a model's configuration, or None.
+    """Return the settings in `_KEPT` of every layer by name from a model's configuration, or None.
 
     The layers of models within the model are among them.
     """
@@ -136,8 +123,7 @@ def layers_of(config: Any) -> dict[str, Any] | None:
         if isinstance(layers, list):
             waiting += reversed(layers)
         elif isinstance(inner, dict) and isinstance(name := inner.get("name"), str):
-            kept = {key: inner[key] for key in _KEPT if key in inner}
-            found[name] = {"class_name": node.get("class_name"), **kept}
+            found[name] = {key: inner[key] for key in _KEPT if key in inner}
     return found or None
 
 

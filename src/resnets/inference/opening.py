@@ -1,4 +1,4 @@
-"""From what CHECKPOINT says to a checkpoint: a run's folder, a file, or a published name."""
+"""From what CHECKPOINT says (a run, a file, a published name) to a checkpoint and its data."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +7,11 @@ from typing import Final
 from torch import nn
 
 from resnets.core import errors
-from resnets.core.errors import CheckpointError, ModelError, NewerFormatError
+from resnets.core.errors import CheckpointError, DataError, ModelError, NewerFormatError
 from resnets.core.random import generator
+from resnets.data import opening as opening_data
+from resnets.data.files import FileData
+from resnets.data.sets import DataSet
 from resnets.inference import checkpoints, converting, published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import making, zoo
@@ -60,6 +63,21 @@ def _at(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{err}; another library's weights: resnets weights convert {path} --to OUT.safetensors"
         ) from err
+
+
+def data(where: str | Path | None, trained: Checkpoint) -> DataSet | FileData:
+    """Open a data set by its name or path; by default the one a network was trained on.
+
+    Raises:
+        DataError: It is not there; or none is named, and the weights came without theirs.
+    """
+    if where is None:
+        if (known := trained.about.get("data")) is None:
+            raise DataError(
+                f"{trained.path.name}: these weights came without their data; say --data D"
+            )
+        where = known["where"]
+    return opening_data.open_data(where)
 
 
 def network(name: str, weights: str | Path, classes: int | None, seed: int) -> Network:

@@ -1,11 +1,11 @@
 """From a checkpoint to scores and predictions; no training code, no web code."""
 
 import itertools
-import math
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from resnets.inference import explanation, fused, opening, pictures
 from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.explanation import Explanation
 from resnets.inference.pictures import Picture
+from resnets.models.making import Network
 
 _TOGETHER = 16  # pictures decoded, then scored, at a time
 
@@ -64,11 +65,15 @@ class Classifier:
         self.checkpoint = checkpoint
         self.device = device
         self.classes = checkpoint.classes
-        self.plain = checkpoint.network().to(device)
-        dtype = hardware.DTYPES[precision]
-        self.network = fused.fuse(self.plain, dtype) if fuse else self.plain
+        plain = checkpoint.network().to(device)
+        self.network = fused.fuse(plain, hardware.DTYPES[precision]) if fuse else plain
         self._mean_hwc = checkpoint.mean_hwc.to(device)
         self._std_hwc = checkpoint.std_hwc.to(device)
+
+    @cached_property
+    def plain(self) -> Network:
+        """The network without anything fused, made when it is asked for."""
+        return self.checkpoint.network().to(self.device)
 
     def prepared(self, images_nhwc: Tensor) -> Tensor:
         """Return what the network takes, (n, 3, h, w), of uint8 images of one size."""
@@ -87,17 +92,15 @@ class Classifier:
         """Return log softmax scores, (n, classes), of uint8 images of the network's size."""
         return self.logits(images_nhwc).log_softmax(dim=1)
 
-    def dense_log_scores(self, images_nhwc: Tensor) -> Tensor:
-        """Return the logarithms of softmax scores, (n, classes), of uint8 images of any one size.
+    def log_score_map(self, images_nhwc: Tensor) -> Tensor:
+        """Return log softmax scores at every place, (n, classes, h, w), of uint8 images of a size.
 
-        The network runs over the whole image; the scores are the mean of its score map.
+        The network runs over the whole image, fully convolutionally.
 
         Source: He et al. 2015, sec. 3.4.
         """
         with torch.inference_mode():
-            logits = self.network.score_map(self.prepared(images_nhwc))
-            scores = logits.log_softmax(dim=1).flatten(2)
-            return scores.logsumexp(dim=2) - math.log(scores.shape[2])
+            return self.network.score_map(self.prepared(images_nhwc)).log_softmax(dim=1)
 
     def predict(
         self, files: str | Path | Iterable[str | Path], top: int = 1
@@ -137,8 +140,12 @@ class Classifier:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             while together := list(itertools.islice(waiting, _TOGETHER)):
                 views = list(pool.map(self._view, together))
-                ready = [view for view in views if not isinstance(view, ImageError)]
-                ranked = iter(self._rank(ready, together, views, top))
+                named = [
+                    (picture.name, view)
+                    for picture, view in zip(together, views, strict=True)
+                    if not isinstance(view, ImageError)
+                ]
+                ranked = iter(self._rank(named, top))
                 for view in views:
                     yield view if isinstance(view, ImageError) else next(ranked)
 
@@ -170,21 +177,11 @@ class Classifier:
         except ImageError as err:
             return err
 
-    def _rank(
-        self,
-        ready: list[np.ndarray],
-        pictures: list[Picture],
-        views: list[np.ndarray | ImageError],
-        top: int,
-    ) -> list[list[Prediction]]:
-        if not ready:
+    def _rank(self, named: list[tuple[str, np.ndarray]], top: int) -> list[list[Prediction]]:
+        if not named:
             return []
-        names = [
-            picture.name
-            for picture, view in zip(pictures, views, strict=True)
-            if not isinstance(view, ImageError)
-        ]
-        scores = self.logits(torch.from_numpy(np.stack(ready))).softmax(1)
+        names, views = zip(*named, strict=True)
+        scores = self.logits(torch.from_numpy(np.stack(views))).softmax(1)
         if not bool(scores.isfinite().all()):
             raise CheckpointError(
                 f"{self.checkpoint.path}: answers with what is no number; its weights are broken"

@@ -1,6 +1,6 @@
 """Other libraries' names for our tensors, both ways.
 
-A `Naming` is a table from our names to theirs for one network, and what differs besides names:
+A naming is a table from our names to theirs for one network, and what differs besides names:
 the layout of kernels, biases of convolutions before a BN, the order of option A's channels.
 
 torchvision   torchvision's ResNets and VGGs; timm's ResNets
@@ -72,9 +72,10 @@ def recognise(tensors: Mapping[str, Tensor]) -> Recognised:
         if "conv2_block1_1_conv/kernel" in names:
             return Recognised("keras", _keras_spec(names, _KERAS_BLOCK), certain=True)
         if "features.0.weight" in names and "head.fc.weight" in names:
-            return Recognised("timm", _vgg_spec(names, "head.fc.weight"), True)
+            return Recognised("timm", _vgg_spec(names, "head.fc.weight"), certain=True)
         if "features.0.weight" in names and "classifier.6.weight" in names:
-            return Recognised("torchvision", _vgg_spec(names, "classifier.6.weight"), True)
+            spec = _vgg_spec(names, "classifier.6.weight")
+            return Recognised("torchvision", spec, certain=True)
         if any(name.startswith("layer1.0.") for name in names):
             return _torch_resnet(names, "cifar" if "linear.weight" in names else "torchvision")
     except KeyError as err:
@@ -110,7 +111,7 @@ def to_ours(
     """
     theirs = _stripped(tensors)
     wanted = _wanted(spec)
-    table = _table(naming, spec)
+    table = _table(naming, spec, wanted)
     used: set[str] = set()
     made: dict[str, Tensor] = {}
     missing: list[str] = []
@@ -163,7 +164,7 @@ def to_theirs(
             tensors = _permuted(tensors, spec, _our_order)
     elif not isinstance(spec, VggSpec) or naming != "torchvision":
         raise ModelError(f"{naming} has no such network as this {spec.kind}")
-    table = _table(naming, spec)
+    table = _table(naming, spec, _wanted(spec))
     return {table[name]: tensor.contiguous() for name, tensor in tensors.items()}
 
 
@@ -285,14 +286,12 @@ def _counts(names: Iterable[str], block: re.Pattern[str]) -> dict[int, int]:
 # Tables of names.
 
 
-def _table(naming: NamingName, spec: ModelSpec) -> dict[str, str]:
-    """Return our name -> theirs, for every tensor of the network."""
-    wanted = _wanted(spec)
+def _table(naming: NamingName, spec: ModelSpec, wanted: Iterable[str]) -> dict[str, str]:
+    """Return our name -> theirs, for every tensor of the network, which `wanted` has in order."""
     if isinstance(spec, VggSpec):
-        return _vgg_table(list(wanted), spec, timm=naming == "timm")
+        return _vgg_table(wanted, spec, timm=naming == "timm")
     rename: Callable[[str], str] = {
         "torchvision": lambda name: _torch_name(name, "fc", "downsample"),
-        "timm": lambda name: _torch_name(name, "fc", "downsample"),
         "cifar": lambda name: _torch_name(name, "linear", "shortcut"),
         "caffe": lambda name: _keras_name(name, spec, _caffe_layer),
         "keras": lambda name: _keras_name(name, spec, _keras_layer),
@@ -311,7 +310,7 @@ def _torch_name(ours: str, linear: str, projected: str) -> str:
     return f"layer{stage}.{block}.{rest}"
 
 
-def _vgg_table(wanted: list[str], spec: VggSpec, *, timm: bool) -> dict[str, str]:
+def _vgg_table(wanted: Iterable[str], spec: VggSpec, *, timm: bool) -> dict[str, str]:
     """Pair tensors in order: convolutions with `features.N`, then the three linear layers."""
     features, number = [], 0
     for convolutions in spec.convolutions:

@@ -20,7 +20,7 @@ from resnets.evaluation.over_files import Member
 WANTED = Preprocess(resize_px=12, crop_px=10)
 CLASSES = 7
 FIRST = over_files._LEARN_FROM  # images that are read together first, all scored for sure
-WINDOW = over_files._VIEWS_READ_TOGETHER["single-crop"]  # read together after those
+WINDOW = over_files._IMAGES_TOGETHER["single-crop"]  # read together after those
 
 
 class Counter:

@@ -1,10 +1,8 @@
-import contextlib
 import os
 import signal
 from dataclasses import replace
 
 import pytest
-import torch
 
 from resnets.core.errors import InterruptedRunError
 from resnets.data import synthetic
@@ -25,21 +23,6 @@ TINY = Recipe(
 )
 
 
-@contextlib.contextmanager
-def threads(count):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small only wait for a second thread."""
-    with threads(1):
-        yield
-
-
 @pytest.fixture
 def tiny():
     """A recipe of ten updates; they leave an error of about a quarter."""
@@ -51,26 +34,15 @@ def start(recipe, out, data=None, **given):
     return run.start(recipe, made, name="tiny", out=out, device="cpu", compiling="off", **given)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def train():
     return start
 
 
 @pytest.fixture(scope="session")
-def train_once():
-    """`train` for fixtures that outlive a test."""
-
-    def once(*given, **named):
-        with threads(1):
-            return start(*given, **named)
-
-    return once
-
-
-@pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """A finished run of the recipe `tiny`, with a record of its journal every 4 updates."""
-    with pytest.MonkeyPatch.context() as patch, threads(1):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_LOG_EVERY", 4)
         return start(TINY, tmp_path_factory.mktemp("runs") / "finished")
 

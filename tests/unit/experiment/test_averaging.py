@@ -100,7 +100,7 @@ def test_other_peoples_weights_get_averages_over_small_images(
 ):
     data = synthetic.make()
     few = replace(data, train=data.train.take(torch.arange(count)))
-    monkeypatch.setattr(averaging.opening, "open_data", lambda where: few)
+    monkeypatch.setattr(averaging.opening, "data", lambda where, trained: few)
     made = averaging.average(foreign.path, tmp_path / "a.safetensors", "here", "cpu")
     assert same_but_for_statistics(foreign, made)
     assert statistics(made)[2] == batches
@@ -198,7 +198,7 @@ def test_a_network_without_bn_has_nothing_to_average(foreign, tmp_path, monkeypa
     with torch.device("meta"):
         made = making.make(spec)
     vgg = replace(foreign, spec=spec, model=made.state_dict())
-    monkeypatch.setattr(averaging.opening_checkpoints, "checkpoint", lambda where: vgg)
+    monkeypatch.setattr(averaging.opening, "checkpoint", lambda where: vgg)
     refused(ModelError, "vgg has no BN to average", "x", tmp_path / "a.safetensors", "synthetic")
 
 

@@ -124,7 +124,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_the_size_of_an_evaluation_batch_does_not_change_the_counts(finished, monkeypatch):
     expected = evaluate.evaluate(finished.folder, split="train", device="cpu")
-    monkeypatch.setattr(evaluate, "_SMALL_IMAGES_TOGETHER", 37)
+    monkeypatch.setattr(evaluate.build, "EVALUATION_BATCH_IMAGES", 37)
     found = evaluate.evaluate(finished.folder, split="train", device="cpu")
     assert found.top1_error_percent == expected.top1_error_percent
     assert found.images == expected.images
@@ -134,10 +134,10 @@ def test_the_size_of_an_evaluation_batch_does_not_change_the_counts(finished, mo
 
 
 @pytest.fixture(scope="session")
-def second(finished, tmp_path_factory, train_once):
+def second(finished, tmp_path_factory, train):
     """Another run of the same recipe, by another seed."""
     recipe = checkpoints.newest(finished.folder).recipe
-    return train_once(recipe, tmp_path_factory.mktemp("runs") / "second", seed=1)
+    return train(recipe, tmp_path_factory.mktemp("runs") / "second", seed=1)
 
 
 def scores_of(where, pixels_nhwc):
@@ -271,6 +271,17 @@ def test_scores_are_averaged_and_not_logits(finished, folder, tmp_path, where):
     found = evaluate.evaluate(members, data, per_class=True, device="cpu")
     right = [row["class"] for row in found.classes if row["top1_error_percent"] == 0]
     assert right == ["green"]
+
+
+def test_scores_of_a_whole_image_are_the_mean_of_softmax_over_the_places_of_its_map(finished):
+    draw = torch.Generator().manual_seed(1)
+    whole = torch.randint(0, 256, (2, 44, 56, 3), dtype=torch.uint8, generator=draw)
+    checkpoint = checkpoints.newest(finished.folder)
+    classifier = evaluate.Classifier(checkpoint, torch.device("cpu"))
+    scores = classifier.log_score_map(whole).exp()
+    assert scores.shape == (2, 4, 4, 7)
+    scores_of = evaluate._scorer(checkpoint, "multi-scale", torch.device("cpu"), "float32")
+    torch.testing.assert_close(scores_of(whole).exp(), scores.mean((2, 3)), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("protocol", ["single-crop", "multi-scale"])

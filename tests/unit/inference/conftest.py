@@ -1,29 +1,12 @@
-import contextlib
 from dataclasses import replace
 
 import pytest
-import torch
 
 from resnets.data import synthetic
 from resnets.experiment import run
 from resnets.models import zoo
 from resnets.recipes.schedule import Linear
 from resnets.recipes.schema import DataSpec, Recipe, SgdSpec
-
-
-@contextlib.contextmanager
-def threads(count):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small only wait for a second thread."""
-    with threads(1):
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +23,5 @@ def finished(tmp_path_factory):
         precision="float32",
     )
     out = tmp_path_factory.mktemp("runs") / "finished"
-    with threads(1):
-        run.start(recipe, synthetic.make(), name="tiny", out=out, device="cpu", compiling="off")
+    run.start(recipe, synthetic.make(), name="tiny", out=out, device="cpu", compiling="off")
     return out

@@ -125,7 +125,7 @@ def test_a_keras_file_tells_its_preprocessing_and_its_first_kernel_is_turned_rou
     spec = zoo.named("resnet50")
     with torch.device("meta"):
         shapes = {name: t.shape for name, t in making.make(spec).state_dict().items()}
-    table = foreign._table("caffe", spec)
+    table = foreign._table("caffe", spec, foreign._wanted(spec))
     tensors = {}
     for ours, shape in shapes.items():
         if ours.endswith("num_batches_tracked"):

@@ -332,10 +332,7 @@ TOPOLOGY = {
         },
     }
 }
-LAYERS = {
-    "conv1": {"class_name": "Conv2D", "strides": [2, 2], "padding": "valid", "use_bias": True},
-    "bn": {"class_name": "BatchNormalization", "epsilon": 0.001},
-}
+LAYERS = {"conv1": {"strides": [2, 2]}, "bn": {"epsilon": 0.001}}
 
 
 class Js:

@@ -162,12 +162,13 @@ def test_log_scores_are_the_logarithms_of_the_probabilities(classifier, views):
     assert scores.exp().sum(1).tolist() == pytest.approx([1] * 3, abs=1e-6)
 
 
-def test_dense_scores_of_a_view_of_the_networks_size_are_its_scores(classifier, views):
-    found = classifier.dense_log_scores(views)
-    torch.testing.assert_close(found, classifier.log_scores(views), atol=1e-5, rtol=1e-5)
+def test_the_score_map_of_a_view_of_the_networks_size_is_its_scores(classifier, views):
+    found = classifier.log_score_map(views)
+    assert found.shape == (3, 4, 1, 1)
+    torch.testing.assert_close(found[..., 0, 0], classifier.log_scores(views), atol=1e-5, rtol=1e-5)
 
 
-def test_dense_scores_are_the_mean_of_softmax_over_the_places_of_the_map(finished, classifier):
+def test_the_score_map_is_the_softmax_at_every_place_of_a_larger_image(finished, classifier):
     draw = torch.Generator().manual_seed(1)
     whole = torch.randint(0, 256, (2, 44, 56, 3), dtype=torch.uint8, generator=draw)
     checkpoint = checkpoints.newest(finished)
@@ -177,15 +178,15 @@ def test_dense_scores_are_the_mean_of_softmax_over_the_places_of_the_map(finishe
     with torch.inference_mode():
         scores = network.score_map(ready).softmax(1)
     assert scores.shape == (2, 4, 4, 7)
-    found = classifier.dense_log_scores(whole).exp()
-    torch.testing.assert_close(found, scores.mean((2, 3)), atol=1e-5, rtol=1e-5)
+    found = classifier.log_score_map(whole).exp()
+    torch.testing.assert_close(found, scores, atol=1e-5, rtol=1e-5)
 
 
 def test_bfloat16_scores_are_float32_and_close(finished, classifier, views):
     half = Classifier(checkpoints.newest(finished), torch.device("cpu"), "bfloat16")
     for found, expected in (
         (half.log_scores(views), classifier.log_scores(views)),
-        (half.dense_log_scores(views), classifier.dense_log_scores(views)),
+        (half.log_score_map(views), classifier.log_score_map(views)),
     ):
         assert found.dtype == torch.float32
         torch.testing.assert_close(found.exp(), expected.exp(), atol=0.03, rtol=0)

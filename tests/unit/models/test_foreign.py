@@ -14,14 +14,6 @@ LARGE = StemSpec(kernel=7, width=8, stride=2, pool=True)
 SMALL = StemSpec(kernel=3, width=8, stride=1, pool=False)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tiny(stem=LARGE, block="basic", shortcut="B", blocks=(2, 1), stride_on="1x1"):
     """A network of few channels, whose names are those of the large ones."""
     return ResNetSpec(
@@ -188,7 +180,7 @@ def test_option_a_padded_on_either_side_gives_the_same_logits_here(depth):
 
 def test_without_its_permutation_option_a_is_another_network():
     spec, judge = zoo.cifar(8), drawn(Akamaster(8))
-    table = foreign._table("cifar", spec)
+    table = foreign._table("cifar", spec, foreign._wanted(spec))
     network = making.make(spec).eval()
     network.load_state_dict({ours: judge.state_dict()[name] for ours, name in table.items()})
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
