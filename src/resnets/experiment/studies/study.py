@@ -51,10 +51,13 @@ class Network:
 
     def recipe(self, *, quick: bool) -> tuple[str, Recipe]:
         """Return the recipe to train and its name."""
-        full = catalogue.named(self.recipe_name)
         if not quick:
-            return self.recipe_name, full
-        model = full.model if self.quick_model is None else zoo.named(self.quick_model)
+            return self.recipe_name, catalogue.named(self.recipe_name)
+        model = (
+            catalogue.named(self.recipe_name).model
+            if self.quick_model is None
+            else zoo.named(self.quick_model)
+        )
         return f"quick.{zoo.name_of(model)}", quick_recipe(model, self.quick_steps)
 
 

@@ -1,0 +1,124 @@
+import json
+
+import pytest
+
+from resnets.core import artifacts
+from resnets.experiment import results
+
+RUN = {
+    "label": "plain-20",
+    "recipe": "cifar10.plain20",
+    "recipe_digest": "0123456789ab",
+    "seed": 0,
+    "updates": 64000,
+    "data_digest": "ff",
+    "precision": "bfloat16",
+    "threads": 2,
+    "processor": "a processor",
+    "device": "cpu",
+    "commit": "c" * 40,
+    "minutes": 12.4,
+}
+
+
+def result(study="figure-1", mode="full", error=9.0, **changed):
+    return {
+        "study": study,
+        "title": "A title",
+        "source": "He et al. 2015, Fig. 1",
+        "mode": mode,
+        "settings": [],
+        "columns": {"network": "network", "paper": "paper", "test": "ours", "n": "n"},
+        "rows": [
+            {
+                "network": "plain-20",
+                "paper": 8.75,
+                "test": {"mean": error, "deviation": 0.25, "values": [error]},
+                "n": 2,
+            },
+            {"network": "Maxout", "paper": 9.38, "test": None, "n": None},
+        ],
+        "says": "It says.",
+        "panels": [],
+        "trainings": [RUN] if mode != "exact" else [],
+        "provenance": {"commit": "d" * 40},
+        **changed,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def write(*all_of):
+        for each in all_of:
+            quick = ".quick" if each["mode"] == "quick" else ""
+            artifacts.write_bytes(tmp_path / f"{each['study']}{quick}.json", results.encode(each))
+        return tmp_path
+
+    return write
+
+
+def test_a_spread_is_its_mean_and_deviation_and_what_is_missing_is_empty():
+    assert results.cells(result()) == [
+        ["network", "paper", "ours", "n"],
+        ["plain-20", "8.75", "9.00 +- 0.25", "2"],
+        ["Maxout", "9.38", "", ""],
+    ]
+
+
+def test_one_seed_has_no_deviation():
+    one = result()
+    one["rows"][0]["test"]["deviation"] = None
+    assert results.cells(one)[1][2] == "9.00"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.8e-5, "1.8e-05"), (0.0, "0.00"), (269722, "269,722"), (6000.0, "6e+03"), ("inf", "inf")],
+)
+def test_numbers_of_any_size_are_short(value, text):
+    made = result()
+    made["rows"][0]["paper"] = value
+    assert results.cells(made)[1][1] == text
+
+
+def test_quick_and_full_results_stand_under_their_own_headings(folder):
+    page = results.page(folder(result(error=7.0), result(mode="quick", error=77.0)))
+    full, quick = page.split("## Quick")
+    assert "7.00 +- 0.25" in full.split("## By the paper's protocol")[1]
+    assert "77.00 +- 0.25" not in full
+    assert "77.00 +- 0.25" in quick
+    assert "7.00 +- 0.25" not in quick.replace("77.00", "")
+    assert "`resnets reproduce figure-1 --quick`" in quick
+
+
+def test_the_page_says_on_what_it_was_run_and_what_was_not(folder):
+    page = results.page(folder(result()))
+    assert "a processor (cpu, 2 threads)" in page
+    assert "cifar10.plain20 0123456789ab" in page
+    assert "cccccccccccc" in page
+    assert "- figure-6 by the paper's protocol" in page
+    assert "- figure-1 by the paper's protocol" not in page
+    assert "- detection" in page
+
+
+def test_a_changed_recipe_is_no_result_of_the_paper(folder):
+    page = results.page(folder(result(settings=["total_steps=3"])))
+    assert "9.00" not in page
+    assert "- figure-1 by the paper's protocol" in page
+
+
+def test_other_files_in_the_folder_are_left_alone(folder):
+    path = folder(result())
+    before = results.page(path)
+    artifacts.write_json(path / "bench-something.json", {"what": "speed", "rows": []})
+    assert results.page(path) == before
+
+
+def test_a_result_is_json_even_where_a_number_is_infinite():
+    made = result()
+    made["rows"][0]["paper"] = float("inf")
+    made["panels"] = [{"lines": [{"x": [1, 2], "y": [0.5, float("nan")]}]}]
+    text = results.encode(made).decode()
+    read = json.loads(text, parse_constant=pytest.fail)
+    assert read["rows"][0]["paper"] == "inf"
+    assert '"x": [1, 2]' in text
