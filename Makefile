@@ -40,6 +40,9 @@ test-real: .venv/ready ## Run the tests on real data: ../shared/data and the npm
 golden-update: .venv/ready ## Rewrite tests/golden after a change that was meant (say it in CHANGELOG)
 	$(BIN)/python -m pytest tests/golden --golden-update
 
+paper: .venv/ready ## Write docs/results.md, the paper's numbers beside ours, from results/*.json
+	$(BIN)/python scripts/make_results_page.py
+
 bench: .venv/ready ## Time training against the usual loop, in pairs; writes results/bench-*.json
 	$(BIN)/python bench/train_cifar.py
 
@@ -49,4 +52,4 @@ bench-evaluate: .venv/ready ## Time evaluating ResNet-50 against torchvision's l
 clean: ## Remove .venv and caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup train fmt check test test-real golden-update bench bench-evaluate clean
+.PHONY: help setup train fmt check test test-real golden-update paper bench bench-evaluate clean

@@ -7,6 +7,7 @@ runs/reproduce/            the runs, which studies share
 """
 
 import html
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -101,7 +102,7 @@ def reproduce(
         if quick or data is not None or settings:
             raise RecipeError(f"{name}: counts and trains nothing, it takes no other argument")
         found = study.find(Setting(False, (), None, where))
-        return _write(name, study, found, quick=False, trained=(), settings=())
+        return _write(name, study, found, (), ["reproduce", name])
     if networks is None:
         raise RecipeError(
             f"{name}: has no quick form; `resnets list studies` shows what has, and --data D "
@@ -116,7 +117,10 @@ def reproduce(
     opened = _open(name, study, data, quick)
     trained = trainings.train(wanted, opened, device)
     found = study.find(Setting(quick, trained, opened, where))
-    return _write(name, study, found, quick=quick, trained=trained, settings=settings)
+    words = ["reproduce", name, *(["--quick"] if quick else []), "--seeds", str(seeds)]
+    words += ["--data", str(data)] if isinstance(data, str | Path) else []
+    words += [word for setting in settings for word in ("--set", setting)]
+    return _write(name, study, found, trained, words, quick=quick, settings=settings)
 
 
 def _open(
@@ -143,11 +147,13 @@ def _write(
     name: str,
     study: Study,
     found: Found,
-    *,
-    quick: bool,
     trained: Sequence[Trained],
-    settings: Sequence[str],
+    words: Sequence[str],
+    *,
+    quick: bool = False,
+    settings: Sequence[str] = (),
 ) -> Reproduction:
+    """Write what was found, and say by which command and at which commit."""
     stem = ".".join([name, *(["quick"] if quick else []), *(["changed"] if settings else [])])
     result = {
         "format": FORMAT,
@@ -163,7 +169,7 @@ def _write(
             asdict(replace(p, lines=[_plain(line) for line in p.lines])) for p in found.panels
         ],
         "trainings": [each.describe() for each in trained],
-        "provenance": provenance.collect(),
+        "provenance": {**provenance.collect(), "command": shlex.join(["resnets", *words])},
     }
     path = Path("results") / f"{stem}.json"
     artifacts.write_bytes(path, results.encode(result))

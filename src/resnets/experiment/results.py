@@ -57,7 +57,7 @@ def page(folder: Path) -> str:
     """Return docs/results.md: every result of a folder beside the paper's numbers.
 
     Args:
-        folder: Of the results; other JSON files than those of `resnets reproduce` are left alone.
+        folder: Of the results: those of `resnets reproduce`, and measurements of other commands.
     """
     found = [artifacts.read_json(path) for path in sorted(folder.glob("*.json"))]
     ours = [each for each in found if "study" in each and not each["settings"]]
@@ -75,24 +75,25 @@ def page(folder: Path) -> str:
         of_mode.sort(key=lambda each: list(catalogue.STUDIES).index(each["study"]))
         parts.append(f"## {heading}\n")
         parts += [_section(each) for each in of_mode] or ["Nothing yet.\n"]
+    others = [each for each in found if "what" in each]
+    if others:
+        parts.append("## Measured by other commands\n")
+        parts += [_measurement(each) for each in others]
     parts.append(_not_run({(each["study"], each["mode"]) for each in ours}))
     return "\n".join(parts)
 
 
 def _section(result: Mapping[str, Any]) -> str:
     head, *body = cells(result)
-    name = result["study"] + (".quick" if result["mode"] == "quick" else "")
-    quick = " --quick" if result["mode"] == "quick" else ""
-    seeds = {each["seed"] for each in result["trainings"]}
-    many = f" --seeds {len(seeds)}" if len(seeds) > 1 else ""
     lines = [
         f"### {result['study']}: {result['title']}\n",
-        f"{result['source']}. `resnets reproduce {result['study']}{quick}{many}`\n",
+        f"{result['source']}. `{result['provenance']['command']}`\n",
         *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)),
         "",
         result["says"] + "\n",
     ]
     if result["panels"]:
+        name = result["study"] + (".quick" if result["mode"] == "quick" else "")
         lines.append(f"![{result['title']}](../results/{name}.png)\n")
     lines.append(_how(result) + "\n")
     return "\n".join(lines)
@@ -117,12 +118,43 @@ def _how(result: Mapping[str, Any]) -> str:
     )
 
 
+def _measurement(made: Mapping[str, Any]) -> str:
+    """Return the table of a benchmark or an evaluation: its words, numbers and spreads."""
+    rows = [dict(row) for row in made.get("rows", [made])]
+    for row in rows:
+        if "checkpoints" in row:
+            names = [Path(each["checkpoint"]).name for each in row.pop("checkpoints")]
+            row["checkpoints"] = ", ".join(names)
+    told = ("loop", "recipe", "checkpoints", "protocol")
+    keys = [key for key in told if key in rows[0]]
+    keys += [k for k, v in rows[0].items() if isinstance(v, int | float) or _is_spread(v)]
+    table = [
+        [key.replace("_percent", " %").replace("_", " ") for key in keys],
+        ["---"] * len(keys),
+        *([_cell(row.get(key)) for key in keys] for row in rows),
+    ]
+    machine = made.get("hardware") or rows[0]["hardware"]
+    commit = (made.get("provenance") or rows[0]["provenance"])["commit"]
+    lines = [
+        f"### {made['what']}\n",
+        *(f"| {' | '.join(row)} |" for row in table),
+        "",
+        f"`{made['command']}` on {machine['processor']} ({machine['device']}, "
+        f"{machine['threads']} threads); commit {str(commit)[:12]}.\n",
+    ]
+    return "\n".join(lines)
+
+
+def _is_spread(value: Any) -> bool:
+    return isinstance(value, dict) and ("mean" in value or "median" in value)
+
+
 def _not_run(done: set[tuple[str, str]]) -> str:
     """List what the paper has and no result here stands for."""
     lines = ["## Not run here\n"]
     for name, study in catalogue.STUDIES.items():
         full = "exact" if study.needs == "nothing" else "full"
-        if (name, full) not in done:
+        if full == "full" and (name, full) not in done:
             need = (
                 "needs ImageNet and months of one GPU"
                 if study.needs == "imagenet"
@@ -138,13 +170,18 @@ def _not_run(done: set[tuple[str, str]]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, dict) and "median" in value:
+        low, high = _cell(value["lowest"]), _cell(value["highest"])
+        return f"{_cell(value['median'])} ({low} to {high})"
     if isinstance(value, dict):
         mean = _cell(value["mean"])
         return mean if value["deviation"] is None else f"{mean} +- {_cell(value['deviation'])}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.2f}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.2g}"
+        if value == 0 or 0.01 <= abs(value) < 1000:
+            return f"{value:.2f}"
+        return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.2g}"
     return str(value)
 
 

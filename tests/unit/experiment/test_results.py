@@ -41,7 +41,10 @@ def result(study="figure-1", mode="full", error=9.0, **changed):
         "says": "It says.",
         "panels": [],
         "trainings": [RUN] if mode != "exact" else [],
-        "provenance": {"commit": "d" * 40},
+        "provenance": {
+            "commit": "d" * 40,
+            "command": f"resnets reproduce {study}" + (" --quick" if mode == "quick" else ""),
+        },
         **changed,
     }
 
@@ -73,7 +76,7 @@ def test_one_seed_has_no_deviation():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.8e-5, "1.8e-05"), (0.0, "0.00"), (269722, "269,722"), (6000.0, "6e+03"), ("inf", "inf")],
+    [(1.8e-5, "1.8e-05"), (0.0, "0.00"), (269722, "269,722"), (6000.0, "6,000"), (6e6, "6e+06"), ("inf", "inf")],
 )
 def test_numbers_of_any_size_are_short(value, text):
     made = result()
@@ -107,11 +110,22 @@ def test_a_changed_recipe_is_no_result_of_the_paper(folder):
     assert "- figure-1 by the paper's protocol" in page
 
 
-def test_other_files_in_the_folder_are_left_alone(folder):
+def test_benchmarks_stand_on_the_page_with_their_spread_machine_and_command(folder):
     path = folder(result())
-    before = results.page(path)
-    artifacts.write_json(path / "bench-something.json", {"what": "speed", "rows": []})
-    assert results.page(path) == before
+    made = {
+        "what": "speed of something",
+        "rows": [
+            {"loop": "ours", "images_per_second": {"median": 2.0, "lowest": 1.0, "highest": 3.0}}
+        ],
+        "hardware": {"processor": "a processor", "device": "cpu", "threads": 2},
+        "provenance": {"commit": "e" * 40},
+        "command": "make bench",
+    }
+    artifacts.write_json(path / "bench-something.json", made)
+    section = results.page(path).split("### speed of something")[1]
+    assert "| loop | images per second |" in section
+    assert "| ours | 2.00 (1.00 to 3.00) |" in section
+    assert "`make bench` on a processor (cpu, 2 threads); commit eeeeeeeeeeee." in section
 
 
 def test_a_result_is_json_even_where_a_number_is_infinite():

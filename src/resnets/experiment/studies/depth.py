@@ -29,7 +29,7 @@ _MOST_POINTS = 160  # of a curve in a result
 
 _COLUMNS = {
     "network": "network",
-    "paper": "paper: test error %",
+    "paper": "paper: test error %, its protocol",
     "best": "ours: best",
     "test": "ours: test error %",
     "train": "ours: training error %",

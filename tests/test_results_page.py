@@ -1,0 +1,36 @@
+"""docs/results.md is made from results/*.json and from nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from resnets.experiment import figures, results
+
+ROOT = Path(__file__).parents[1]
+RESULTS = sorted((ROOT / "results").glob("*.json"))
+STUDIES = [path for path in RESULTS if "study" in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def test_the_page_is_what_the_results_say():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert page == results.page(ROOT / "results"), "stale: make paper"
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_result_stands_under_its_own_name_and_mode(path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    stem = result["study"] + (".quick" if result["mode"] == "quick" else "")
+    assert path.stem == stem
+    assert result["settings"] == []
+    for each in result["trainings"]:
+        assert each["recipe"].startswith("quick.") == (result["mode"] == "quick")
+        assert "+changes" not in each["commit"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_figure_stands_beside_its_result_and_can_be_drawn_from_it(path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert path.with_suffix(".png").exists() == bool(result["panels"])
+    if result["panels"]:
+        assert len(figures.draw(result).axes) == len(result["panels"])
