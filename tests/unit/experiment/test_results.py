@@ -76,7 +76,14 @@ def test_one_seed_has_no_deviation():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.8e-5, "1.8e-05"), (0.0, "0.00"), (269722, "269,722"), (6000.0, "6,000"), (6e6, "6e+06"), ("inf", "inf")],
+    [
+        (1.8e-5, "1.8e-05"),
+        (0.0, "0.00"),
+        (269722, "269,722"),
+        (6000.0, "6,000"),
+        (6e6, "6e+06"),
+        ("inf", "inf"),
+    ],
 )
 def test_numbers_of_any_size_are_short(value, text):
     made = result()

@@ -40,32 +40,24 @@ class Network:
     Args:
         label: What tables and figures call it: "plain-20".
         recipe_name: The full recipe, in the catalogue.
-        quick_model: What `--quick` trains instead of the recipe's own network.
-        quick_steps: For how many updates.
+        quick: What `--quick` trains; by default `quick_recipe` of the full recipe's network.
     """
 
     label: str
     recipe_name: str
-    quick_model: str | None = None
-    quick_steps: int = _QUICK.total_steps
+    quick: Recipe | None = None
 
     def recipe(self, *, quick: bool) -> tuple[str, Recipe]:
         """Return the recipe to train and its name."""
         if not quick:
             return self.recipe_name, catalogue.named(self.recipe_name)
-        model = (
-            catalogue.named(self.recipe_name).model
-            if self.quick_model is None
-            else zoo.named(self.quick_model)
-        )
-        return f"quick.{zoo.name_of(model)}", quick_recipe(model, self.quick_steps)
+        made = self.quick or quick_recipe(catalogue.named(self.recipe_name).model)
+        return f"quick.{zoo.name_of(made.model)}", made
 
 
-def quick_recipe(model: ModelSpec, steps: int) -> Recipe:
+def quick_recipe(model: ModelSpec) -> Recipe:
     """Return minutes of training on the built-in sample: a calm beginning, then a rate to zero."""
-    return replace(
-        _QUICK, model=model, total_steps=steps, schedule=Linear(warmup_steps=steps // 10)
-    )
+    return replace(_QUICK, model=model)
 
 
 @dataclass(frozen=True, slots=True)
