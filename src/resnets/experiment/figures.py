@@ -1,6 +1,7 @@
 """Figures of reproductions, drawn from their results alone."""
 
 import io
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from resnets.core import artifacts
 
 _WIDTH, _HEIGHT = 5.6, 4.2  # of one panel, inches
+_LETTERS = 72  # of a title over one panel
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
@@ -32,7 +34,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
     title = f"{result['source'].removeprefix('He et al. 2015, ')}: {result['title']}"
     if result["mode"] == "quick":
         title += " (quick: short runs on a sample)"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(textwrap.fill(title, _LETTERS * len(panels)), fontsize=10)
     return figure
 
 

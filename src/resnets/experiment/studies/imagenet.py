@@ -98,8 +98,8 @@ def _figure_4(setting: Setting) -> Found:
             depth.compared(rows, "plain-18", "plain-34"),
             depth.compared(rows, "ResNet-18", "ResNet-34"),
             f"Over the whole run the training error of ResNet-18 is {sooner['ResNet-18']:.1f} % on "
-            f"the mean, that of plain-18 {sooner['plain-18']:.1f} %: the residual network converges "
-            + ("faster." if faster else "no faster."),
+            f"the mean, that of plain-18 {sooner['plain-18']:.1f} %: the residual network "
+            f"converges {'faster' if faster else 'no faster'}.",
         ]
     )
     return Found(columns, rows, says, [plain, residual])

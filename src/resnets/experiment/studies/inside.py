@@ -224,15 +224,15 @@ def _gates(setting: Setting) -> Found:
         found = [gates.gates(_network(run).to(setting.device), _test(run, setting)) for run in runs]
         carried = _mean_of([[1 - gate.mean for gate in of_run] for of_run in found])
         lines.append(Line(label, range(1, len(carried) + 1), carried, color=color))
-        for number, name in enumerate(gate.block for gate in found[0]):
+        for number, gate in enumerate(found[0]):
             of_block = [of_run[number] for of_run in found]
             rows.append(
                 {
                     "network": label,
-                    "block": name,
-                    "open": spread([gate.mean for gate in of_block]),
+                    "block": gate.block.removeprefix("stages."),
+                    "open": spread([each.mean for each in of_block]),
                     "carries": carried[number],
-                    "closed_share": spread([gate.closed_share for gate in of_block]),
+                    "closed_share": spread([each.closed_share for each in of_block]),
                     "n": len(runs),
                 }
             )
