@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import CheckpointError, DataError, ModelError
 from resnets.core.random import generator
-from resnets.data import batches, images, opening, preprocess, sets
-from resnets.data.batches import TrainBatches
+from resnets.data import batches, opening, preprocess, sets
+from resnets.data.batches import Batches, CropFlip, TrainBatches
 from resnets.data.files import FileData, ImageFiles
+from resnets.experiment import build
 from resnets.inference import checkpoints
 from resnets.inference import opening as opening_checkpoints
 from resnets.inference.checkpoints import Checkpoint
@@ -66,9 +67,7 @@ def average(
         raise ModelError(f"{checkpoint.path}: {checkpoint.spec.kind} has no BN to average")
     network.to(on)
     if isinstance(opened, FileData):
-        if "train" not in opened.splits:
-            raise DataError(f"{opened.name}: has no training split to average over")
-        each, total = _of_files(checkpoint, opened.splits["train"], on)
+        each, total = _of_files(checkpoint, _trained_on(checkpoint, opened), on)
     else:
         each, total = _of_small(checkpoint, opened.train, on)
     with progress.reporting("averaging", total=total, unit="images") as bar:
@@ -81,10 +80,24 @@ def average(
     return checkpoints.read(to)
 
 
-def over_epoch(batch_of: TrainBatches) -> Iterator[Tensor]:
+def of_run(model: nn.Module, batch_of: Batches) -> None:
+    """Give a network true averages over its run's first epoch; it is left in evaluation mode.
+
+    Source: He et al. 2015, sec. 3.4.
+    """
+    total = _whole_batches(batch_of) * batch_of.batch_images
+    with progress.reporting("averaging", total=total, unit="images") as bar:
+        averages.replace_moving_averages(model, _counting(over_epoch(batch_of), bar))
+
+
+def over_epoch(batch_of: Batches) -> Iterator[Tensor]:
     """Yield the whole batches of a run's first epoch, as it trained on them."""
-    for number in range(1, max(1, batch_of.images // batch_of.batch_images) + 1):
+    for number in range(1, _whole_batches(batch_of) + 1):
         yield batch_of(number).images_nchw
+
+
+def _whole_batches(batch_of: Batches) -> int:
+    return max(1, batch_of.images // batch_of.batch_images)
 
 
 def _of_small(
@@ -98,7 +111,7 @@ def _of_small(
     recipe = checkpoint.recipe
     if recipe is not None and recipe.data.held_out_images:
         train, _ = sets.hold_out(train, recipe.data.held_out_images)
-    if recipe is not None:
+    if recipe is not None and isinstance(recipe.data.augment, CropFlip):
         made = TrainBatches(
             train,
             checkpoint.mean_hwc,
@@ -107,8 +120,7 @@ def _of_small(
             batch_images=recipe.batch_images,
             device=device,
         )
-        whole = made.images // made.batch_images * made.batch_images
-        return over_epoch(made), whole or made.batch_images
+        return over_epoch(made), _whole_batches(made) * made.batch_images
     order = torch.randperm(len(train), generator=generator(0, "averages"))
     size = min(_SMALL_TOGETHER, len(order))
     ready = (
@@ -122,6 +134,16 @@ def _of_small(
     return ready, len(order) // size * size
 
 
+def _trained_on(checkpoint: Checkpoint, data: FileData) -> ImageFiles:
+    """Return the training split, without what the checkpoint's run held out of this very data."""
+    recipe = checkpoint.recipe
+    if recipe is not None and checkpoint.about["data"]["digest"] == data.digest:
+        return build.split_files(recipe, data)[0]
+    if "train" not in data.splits:
+        raise DataError(f"{data.name}: has no training split to average over")
+    return data.splits["train"]
+
+
 def _of_files(
     checkpoint: Checkpoint, files: ImageFiles, device: torch.device
 ) -> tuple[Iterator[Tensor], int]:
@@ -130,8 +152,7 @@ def _of_files(
     size = min(_BATCH_IMAGES[device.type], len(order))
 
     def view(index: int) -> np.ndarray:
-        image = images.decode(files.read(index), files.names[index])
-        return preprocess.central(image, checkpoint.preprocess)
+        return preprocess.central(files.image(index), checkpoint.preprocess)
 
     def ready() -> Iterator[Tensor]:
         with ThreadPoolExecutor() as pool:
