@@ -89,7 +89,7 @@ def open_data(where: str | Path) -> "DataSet | FileData":
 def train(
     recipe: str | None = None,
     *,
-    data: "DataSet | str | Path | None" = None,
+    data: "DataSet | FileData | str | Path | None" = None,
     model: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -116,7 +116,7 @@ def train(
     )
 
 
-def resume(folder: str | Path, *, data: "DataSet | None" = None) -> "Run":
+def resume(folder: str | Path, *, data: "DataSet | FileData | None" = None) -> "Run":
     """Continue a run that was stopped or killed, to the same bits. See `resnets train --resume`."""
     from resnets.experiment import run
 

@@ -131,3 +131,31 @@ def splitmix_by_hand(key, index):
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
     return x ^ (x >> 31)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, words, st.lists(st.integers(0, 2**40), min_size=1, max_size=9))
+def test_a_real_number_is_fixed_by_its_cause_whatever_is_drawn_beside_it(seed, word, index):
+    for draw in (random.uniforms, random.normals):
+        together = draw(seed, word, index_n=np.array(index))
+        alone = [draw(seed, word, index_n=np.array([i]))[0] for i in index]
+        assert together.dtype == np.float64
+        assert together.tolist() == alone
+
+
+def test_uniforms_fill_the_unit_interval_and_stay_below_1():
+    drawn = random.uniforms(0, "place", index_n=np.arange(50_000))
+    assert 0 <= drawn.min() < drawn.max() <= 1 - 2**-32
+    assert chi_square(np.bincount((drawn * 100).astype(int), minlength=100)) < widest(100)
+    highest = 1 - 2.0**-32
+    assert all(int(highest * n) == n - 1 for n in (1, 257, 2**21))
+
+
+def test_normals_have_the_moments_of_the_normal_distribution():
+    drawn = random.normals(0, "light", index_n=np.arange(100_000))
+    moments = [(drawn**power).mean() for power in (1, 2, 3, 4)]
+    assert moments == pytest.approx([0, 1, 0, 3], abs=6 * np.sqrt(96 / 100_000))
+    assert moments[:2] == pytest.approx([0, 1], abs=6 * np.sqrt(2 / 100_000))
+    assert abs(drawn).max() < 6.7
+    other = random.normals(0, "light", 1, index_n=np.arange(100_000))
+    assert abs(np.corrcoef(drawn, other)[0, 1]) < 6 / np.sqrt(100_000)

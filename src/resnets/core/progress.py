@@ -20,6 +20,16 @@ class Bar(Protocol):
         """Print a line of its own, above the bar."""
 
 
+class Silent:
+    """A bar that shows nothing, for work that is a part of work with a bar."""
+
+    def advance(self, amount: int, note: str = "") -> None:
+        """Do nothing."""
+
+    def say(self, line: str) -> None:
+        """Do nothing."""
+
+
 @contextlib.contextmanager
 def reporting(what: str, *, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
     """Yield a bar for `total` units of work, of which `done` were done before.

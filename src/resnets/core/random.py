@@ -1,8 +1,8 @@
 """Randomness as a function of its cause, so a run can stop and resume with nothing to restore.
 
 Two forms of one idea. `generator` seeds a torch stream for things drawn in one go (an initial
-weight, the order of an epoch). `integers` hashes each image's own index, so that a choice for one
-image is the same in whatever batch, process or worker it is made.
+weight, the order of an epoch). `integers`, `uniforms` and `normals` hash each image's own index, so
+that a choice for one image is the same in whatever batch, process or worker it is made.
 """
 
 import hashlib
@@ -38,11 +38,42 @@ def integers(seed: int, *purpose: int | str, index_n: np.ndarray, below: int) ->
 
     Source: Steele, Lea, Flood 2014, SplitMix64, here keyed by a hash of the purpose.
     """
+    drawn: np.ndarray = (_bits(seed, *purpose, index_n=index_n) % np.uint64(below)).astype(np.int64)
+    return drawn
+
+
+def uniforms(seed: int, *purpose: int | str, index_n: np.ndarray) -> np.ndarray:
+    """Return one number in [0, 1) for each index, fixed by (seed, purpose, index) alone.
+
+    Multiples of 2**-32, so that the whole part of `u * n` is below n for every n up to 2**21.
+
+    Returns:
+        float64, shape (n,).
+    """
+    high = _bits(seed, *purpose, index_n=index_n) >> np.uint64(32)
+    return high.astype(np.float64) * 2.0**-32
+
+
+def normals(seed: int, *purpose: int | str, index_n: np.ndarray) -> np.ndarray:
+    """Return one number of mean 0 and variance 1 for each index, fixed like those of `uniforms`.
+
+    Returns:
+        float64, shape (n,), within 6.7 of zero.
+
+    Source: Box, Muller 1958.
+    """
+    radius = np.sqrt(-2 * np.log1p(-uniforms(seed, *purpose, "radius", index_n=index_n)))
+    turn = uniforms(seed, *purpose, "turn", index_n=index_n)
+    drawn: np.ndarray = radius * np.cos(2 * np.pi * turn)
+    return drawn
+
+
+def _bits(seed: int, *purpose: int | str, index_n: np.ndarray) -> np.ndarray:
     x = index_n.astype(np.uint64) * _GOLDEN + np.uint64(_key(seed, *purpose))
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    drawn: np.ndarray = ((x ^ (x >> np.uint64(31))) % np.uint64(below)).astype(np.int64)
-    return drawn
+    made: np.ndarray = x ^ (x >> np.uint64(31))
+    return made
 
 
 def _key(seed: int, *purpose: int | str) -> int:

@@ -6,7 +6,7 @@ alone: resuming restores nothing, and no worker or process can change the data.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from resnets.core import random
 from resnets.core.errors import DataError
 from resnets.core.spec import spec
+from resnets.data.order import Order
 from resnets.data.sets import ImageSet
 
 
@@ -40,6 +41,17 @@ class Batch:
 
     images_nchw: Tensor
     labels_n: Tensor
+
+
+class Batches(Protocol):
+    """The batches of a run: a pure function of the update's number, counted from 1."""
+
+    images: int  # in the training set
+    batch_images: int  # in a batch
+    device: torch.device  # where they are made
+
+    def __call__(self, number: int) -> Batch:
+        """Return the batch of that update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +84,7 @@ def prepare(images_nhwc: Tensor, mean_hwc: Tensor, std_hwc: Tensor | None = None
 
 
 class TrainBatches:
-    """The batches of a training run, by update number.
-
-    Epochs follow each other without a gap: a batch may hold the end of one and the beginning of
-    the next, so every batch is whole and every image comes once an epoch.
+    """The batches of a training run on small images, by update number, in the order of `Order`.
 
     Args:
         images: The training set.
@@ -101,22 +110,17 @@ class TrainBatches:
         self.seed = seed
         self.augment = augment
         self.device = device
+        self.order = Order(self.images, batch_images, seed)
         self.labels_n = images.labels_n.to(device)
         # The mean is padded like the images, so the padding is zero once it is subtracted.
         self.windows = _windows(images.images_nhwc.to(device), augment.pad_px)
         self.mean_windows = _windows(mean_hwc[None].to(device), augment.pad_px)
-        self._orders: dict[int, np.ndarray] = {}
 
     def __call__(self, number: int) -> Batch:
         """Return the batch of update `number`, counted from 1."""
-        position_n = np.arange((number - 1) * self.batch_images, number * self.batch_images)
-        epoch_n, place_n = np.divmod(position_n, self.images)
-        index_n = np.empty_like(position_n)
-        drawn = np.empty((3, len(position_n)), dtype=np.int64)
-        for epoch in range(int(epoch_n[0]), int(epoch_n[-1]) + 1):
-            here = epoch_n == epoch
-            index_n[here] = self._order(epoch)[place_n[here]]
-            drawn[:, here] = self._draw(epoch, index_n[here])
+        parts = self.order(number)
+        index_n = np.concatenate([index_n for _, index_n in parts])
+        drawn = np.concatenate([self._draw(*part) for part in parts], axis=1)
         top_n, left_n, flip_n = (self._on_device(row) for row in drawn)
         return self.batch(self._on_device(index_n), Choices(top_n, left_n, flip_n == 1))
 
@@ -138,16 +142,6 @@ class TrainBatches:
 
         flip_n = draw("flip", 2) if self.augment.flip else np.zeros_like(index_n)
         return np.stack([draw("top", places), draw("left", places), flip_n])
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if epoch not in self._orders:
-            order = torch.randperm(
-                self.images, generator=random.generator(self.seed, "order", epoch)
-            )
-            # Two are needed while a batch straddles epochs; older ones never again.
-            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = order.numpy()
-        return self._orders[epoch]
 
     def _on_device(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
+from PIL import Image
 from torch import Tensor
 
 from resnets.core import progress
@@ -16,6 +17,7 @@ from resnets.core.errors import DataError
 from resnets.data import images
 
 SplitName = Literal["train", "validation"]
+SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation")
 
 _SHOWN = 10  # unreadable files that `check` names; it counts all of them
 _AT_ONCE = 256
@@ -38,6 +40,20 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.names)
 
+    def take(self, index_n: Tensor) -> "ImageFiles":
+        """Return the images of those indices, in that order."""
+        index = index_n.tolist()
+        names = tuple(self.names[i] for i in index)
+        return ImageFiles(names, self.labels_n[index_n], partial(_taken, self.read, index))
+
+    def image(self, index: int) -> Image.Image:
+        """Return an image, decoded by `images.decode`. May be called from several threads.
+
+        Raises:
+            DataError: Its file cannot be read, or is not an image that can be decoded.
+        """
+        return images.decode(self.read(index), self.names[index])
+
 
 @dataclass(frozen=True, slots=True)
 class FileData:
@@ -54,6 +70,14 @@ class FileData:
     where: str
     classes: tuple[str, ...] | None
     splits: Mapping[SplitName, ImageFiles]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """`classes`; where the data gives only indices, these, up to the highest that occurs."""
+        if self.classes is not None:
+            return self.classes
+        highest = max(int(files.labels_n.max()) for files in self.splits.values())
+        return tuple(map(str, range(highest + 1)))
 
     @property
     def digest(self) -> str:
@@ -116,6 +140,10 @@ def _read(folder: str, names: Sequence[str], index: int) -> bytes:
             return file.read()
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror})") from err
+
+
+def _taken(read: Callable[[int], bytes], index: Sequence[int], i: int) -> bytes:
+    return read(index[i])
 
 
 def _examine(files: ImageFiles, index: int) -> tuple[bytes, str | None]:

@@ -17,7 +17,10 @@ NAMES: Final = {
 }
 
 
-def open_data(where: str | Path) -> DataSet | FileData:
+Data = DataSet | FileData
+
+
+def open_data(where: str | Path) -> Data:
     """Open a data set by its name or from where it lies; its kind is recognised.
 
     That is one of `NAMES`, or a folder with CIFAR-10 as published, ImageNet's tars, `labels.csv`,
@@ -50,8 +53,8 @@ def open_data(where: str | Path) -> DataSet | FileData:
     )
 
 
-def in_memory(data: DataSet | FileData) -> DataSet:
-    """Return a data set whose images are in memory, which is what is trained on.
+def in_memory(data: Data) -> DataSet:
+    """Return a data set whose images are in memory.
 
     Raises:
         DataError: Its images are files.
@@ -59,12 +62,12 @@ def in_memory(data: DataSet | FileData) -> DataSet:
     if isinstance(data, DataSet):
         return data
     raise DataError(
-        f"{data.name}: image files, which can be evaluated and checked but not yet trained on; "
-        "`resnets data list` shows what can be"
+        f"{data.name}: image files; this needs small images in memory, which "
+        "`resnets data list` shows"
     )
 
 
-def _open_folder(path: Path) -> DataSet | FileData:
+def _open_folder(path: Path) -> Data:
     try:
         if cifar.is_in(path):
             return cifar.read_folder(path)

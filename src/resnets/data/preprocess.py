@@ -1,7 +1,7 @@
 """From a decoded image to what a network was trained to see."""
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from PIL import Image
@@ -10,7 +10,7 @@ from resnets.core.errors import DataError
 from resnets.core.spec import spec
 
 Interpolation = Literal["bilinear", "bicubic"]
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 # Of RGB in [0, 1], over ImageNet's training set.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -48,13 +48,16 @@ def resize(image: Image.Image, side_px: int, interpolation: Interpolation) -> Im
 
     An image that has the side already is returned as it is.
     """
-    width, height = image.size
-    short, long = min(width, height), max(width, height)
-    if short == side_px:
+    if min(image.size) == side_px:
         return image
-    longer = side_px * long // short
-    size = (side_px, longer) if width <= height else (longer, side_px)
-    return image.resize(size, _FILTERS[interpolation])
+    return image.resize(resized(image.size, side_px), FILTERS[interpolation])
+
+
+def resized(size: tuple[int, int], side_px: int) -> tuple[int, int]:
+    """Return the width and height of an image once its shorter side is resized."""
+    width, height = size
+    longer = side_px * max(size) // min(size)
+    return (side_px, longer) if width <= height else (longer, side_px)
 
 
 def central(image: Image.Image, wanted: Preprocess) -> np.ndarray:

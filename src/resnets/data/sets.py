@@ -2,12 +2,25 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from resnets.core.errors import DataError
 from resnets.core.random import generator
+
+
+class Labelled(Protocol):
+    """A set of images of which some can be taken: in memory or in files."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index_n: Tensor) -> Self:
+        """Return the images of those indices, in that order."""
+
+
+L = TypeVar("L", bound=Labelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +91,7 @@ def content_hash(*splits: ImageSet) -> str:
     return made.hexdigest()
 
 
-def hold_out(train: ImageSet, images: int) -> tuple[ImageSet, ImageSet]:
+def hold_out(train: L, images: int) -> tuple[L, L]:
     """Split a training set into one to train on and one to validate on.
 
     The same images are held out whatever the run's seed, so that runs can be compared.

@@ -1,6 +1,7 @@
 """Exact top-k error: integer counts in, one division out."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +76,13 @@ class ByClass:
     def total(self) -> TopK:
         """The counts over all classes."""
         return TopK(*self.counts_k3.sum(0).tolist())
+
+
+def named(split: str, counted: TopK) -> Iterator[tuple[str, float]]:
+    """Yield what was counted over a split under the names that a run's journal has for it."""
+    yield f"{split}_top1_error_percent", counted.error1_percent
+    yield f"{split}_top5_error_percent", counted.error5_percent
+    yield f"{split}_images", counted.images
 
 
 def count_topk(logits_nk: Tensor, labels_n: Tensor) -> TopK:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from resnets.data.batches import Batch
+from resnets.evaluation import metrics
 from resnets.evaluation.metrics import TopK, count_topk
 
 
@@ -35,7 +36,4 @@ class SingleView:
 
     def run(self, model: nn.Module) -> Iterator[tuple[str, float]]:
         """Yield the names and values of what was measured."""
-        counted = self.count(model)
-        yield f"{self.split}_top1_error_percent", counted.error1_percent
-        yield f"{self.split}_top5_error_percent", counted.error5_percent
-        yield f"{self.split}_images", counted.images
+        yield from metrics.named(self.split, self.count(model))

@@ -19,6 +19,9 @@ Protocol = Literal["single-crop", "ten-crop", "multi-scale"]
 SCALES: Final = (224, 256, 384, 480, 640)
 _PAPER_CROP_PX: Final = 224
 
+# Views to score together: measured for ResNet-50 (docs/lab-log.md).
+TOGETHER: Final = {"cpu": 16, "cuda": 256}
+
 # Takes uint8 images of one size, (n, h, w, 3), and returns the logarithms of the softmax scores of
 # each, float32, (n, classes). Averages are of the scores; logarithms keep small ones apart.
 LogScoresOf = Callable[[Tensor], Tensor]

@@ -1,12 +1,15 @@
 """From what was asked for (a recipe's name, data, changes) to a run; the command and the facade."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnets.core.errors import DataError, RecipeError
-from resnets.data import opening
+from resnets.data import imagenet, opening
+from resnets.data.files import FileData
+from resnets.data.opening import Data
 from resnets.data.sets import DataSet
 from resnets.experiment import build, manifests, run
 from resnets.experiment.run import Compile, Run
@@ -33,7 +36,7 @@ class Changes:
     rate: float | None = None
     settings: Sequence[str] = ()
 
-    def apply(self, recipe: Recipe, data: DataSet) -> Recipe:
+    def apply(self, recipe: Recipe, data: Data) -> Recipe:
         """Return the recipe with these changes, fitted to the data.
 
         Raises:
@@ -43,7 +46,9 @@ class Changes:
         original = recipe
         if self.model is not None:
             recipe = replace(recipe, model=zoo.named(self.model))
-            recipe = replace(recipe, model=replace(recipe.model, classes=len(data.classes)))
+            recipe = replace(
+                recipe, model=replace(recipe.model, classes=len(build.class_names(data)))
+            )
         if self.batch_images is not None:
             recipe = replace(recipe, batch_images=self.batch_images)
         if self.rate is not None:
@@ -58,23 +63,22 @@ class Changes:
         if self.epochs is not None:
             recipe = self._lengthen(recipe, data)
         recipe = codec.override(recipe, last)
-        training, _ = build.split(recipe, data)
-        if recipe.batch_images > len(training):
+        images = build.training_images(recipe, data)
+        if recipe.batch_images > images:
             raise RecipeError(
-                f"batch_images: at most the {len(training):,} training images, "
-                f"got {recipe.batch_images:,}"
+                f"batch_images: at most the {images:,} training images, got {recipe.batch_images:,}"
             )
         changed = codec.digest(recipe) != codec.digest(original)
         return replace(recipe, expected=None) if changed else recipe
 
-    def _lengthen(self, recipe: Recipe, data: DataSet) -> Recipe:
+    def _lengthen(self, recipe: Recipe, data: Data) -> Recipe:
         assert self.epochs is not None
         if self.epochs < 1:
             raise RecipeError(f"--epochs: must be positive, got {self.epochs}")
         if any(setting.startswith("total_steps") for setting in self.settings):
             raise RecipeError("--epochs: sets the length, and so does total_steps; name one")
-        train, _ = build.split(recipe, data)
-        steps = math.ceil(self.epochs * len(train) / recipe.batch_images)
+        images = build.training_images(recipe, data)
+        steps = math.ceil(self.epochs * images / recipe.batch_images)
         schedule = recipe.schedule.stretched(steps / recipe.total_steps)
         return replace(recipe, total_steps=steps, schedule=schedule)
 
@@ -86,7 +90,7 @@ class Changes:
 
 def start(
     name: str | None,
-    data: DataSet | str | Path | None,
+    data: Data | str | Path | None,
     changes: Changes,
     *,
     out: Path | None = None,
@@ -125,7 +129,7 @@ def start(
 def resume(
     folder: Path,
     name: str | None,
-    data: DataSet | str | Path | None,
+    data: Data | str | Path | None,
     changes: Changes,
     *,
     device: str | None = None,
@@ -149,15 +153,26 @@ def resume(
     return run.resume(folder, opened, named, device)
 
 
-def _open(data: DataSet | str | Path | None, recipe: Recipe | None) -> DataSet:
-    if isinstance(data, DataSet):
+def _open(data: Data | str | Path | None, recipe: Recipe | None) -> Data:
+    if isinstance(data, DataSet | FileData):
         return data
     if data is None:
         data = "cifar10-sample" if recipe is None else recipe.data.name
-    return opening.in_memory(opening.open_data(data))
+        if data not in opening.NAMES:
+            raise DataError(
+                f"{data}: is not fetched; name the folder where it lies: --data D, with "
+                f"{imagenet.TRAIN_TAR}, {imagenet.VALIDATION_TAR} and {imagenet.DEVKIT}.tar.gz, or "
+                "train/ and val/ with one folder of images a class"
+            )
+    return opening.open_data(data)
 
 
-def _fitting(data: DataSet) -> str:
+def _fitting(data: Data) -> str:
+    if isinstance(data, FileData):
+        raise DataError(
+            f"{data.name}: image files, for which a recipe must be named: "
+            f"resnets train imagenet.resnet18 --data {shlex.quote(data.where)}"
+        )
     if data.name not in catalogue.FOR_DATA:
         raise DataError(f"{data.name}: no recipe is made for it; name one: resnets list recipes")
     return catalogue.FOR_DATA[data.name]

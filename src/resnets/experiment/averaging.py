@@ -8,14 +8,15 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import CheckpointError, DataError, ModelError
 from resnets.core.random import generator
-from resnets.data import images, preprocess, sets
-from resnets.data.batches import TrainBatches
+from resnets.data import preprocess, sets
+from resnets.data.batches import Batches, CropFlip, TrainBatches
 from resnets.data.files import FileData, ImageFiles
+from resnets.experiment import build
 from resnets.inference import checkpoints, opening
 from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.predictor import Classifier
@@ -59,9 +60,7 @@ def average(
         raise ModelError(f"{checkpoint.path}: {checkpoint.spec.kind} has no BN to average")
     classifier = Classifier(checkpoint, on, fuse=False)
     if isinstance(opened, FileData):
-        if "train" not in opened.splits:
-            raise DataError(f"{opened.name}: has no training split to average over")
-        each, total = _of_files(classifier, opened.splits["train"])
+        each, total = _of_files(classifier, _trained_on(checkpoint, opened))
     else:
         each, total = _of_small(classifier, opened.train)
     with progress.reporting("averaging", total=total, unit="images") as bar:
@@ -74,10 +73,24 @@ def average(
     return checkpoints.read(to)
 
 
-def over_epoch(batch_of: TrainBatches) -> Iterator[Tensor]:
+def of_run(model: nn.Module, batch_of: Batches) -> None:
+    """Give a network true averages over its run's first epoch; it is left in evaluation mode.
+
+    Source: He et al. 2015, sec. 3.4.
+    """
+    total = _whole_batches(batch_of) * batch_of.batch_images
+    with progress.reporting("averaging", total=total, unit="images") as bar:
+        averages.replace_moving_averages(model, _counting(over_epoch(batch_of), bar))
+
+
+def over_epoch(batch_of: Batches) -> Iterator[Tensor]:
     """Yield the whole batches of a run's first epoch, as it trained on them."""
-    for number in range(1, max(1, batch_of.images // batch_of.batch_images) + 1):
+    for number in range(1, _whole_batches(batch_of) + 1):
         yield batch_of(number).images_nchw
+
+
+def _whole_batches(batch_of: Batches) -> int:
+    return max(1, batch_of.images // batch_of.batch_images)
 
 
 def _of_small(classifier: Classifier, train: sets.ImageSet) -> tuple[Iterator[Tensor], int]:
@@ -90,7 +103,7 @@ def _of_small(classifier: Classifier, train: sets.ImageSet) -> tuple[Iterator[Te
     recipe = checkpoint.recipe
     if recipe is not None and recipe.data.held_out_images:
         train, _ = sets.hold_out(train, recipe.data.held_out_images)
-    if recipe is not None:
+    if recipe is not None and isinstance(recipe.data.augment, CropFlip):
         made = TrainBatches(
             train,
             checkpoint.mean_hwc,
@@ -99,12 +112,21 @@ def _of_small(classifier: Classifier, train: sets.ImageSet) -> tuple[Iterator[Te
             batch_images=recipe.batch_images,
             device=classifier.device,
         )
-        whole = made.images // made.batch_images * made.batch_images
-        return over_epoch(made), whole or made.batch_images
+        return over_epoch(made), _whole_batches(made) * made.batch_images
     order = torch.randperm(len(train), generator=generator(0, "averages"))
     size = min(_SMALL_TOGETHER, len(order))
     ready = (classifier.prepared(train.images_nhwc[part]) for part in _whole(order, size))
     return ready, len(order) // size * size
+
+
+def _trained_on(checkpoint: Checkpoint, data: FileData) -> ImageFiles:
+    """Return the training split, without what the checkpoint's run held out of this very data."""
+    recipe = checkpoint.recipe
+    if recipe is not None and checkpoint.about["data"]["digest"] == data.digest:
+        return build.split_files(recipe, data)[0]
+    if "train" not in data.splits:
+        raise DataError(f"{data.name}: has no training split to average over")
+    return data.splits["train"]
 
 
 def _of_files(classifier: Classifier, files: ImageFiles) -> tuple[Iterator[Tensor], int]:
@@ -113,8 +135,7 @@ def _of_files(classifier: Classifier, files: ImageFiles) -> tuple[Iterator[Tenso
     size = min(_BATCH_IMAGES[classifier.device.type], len(order))
 
     def view(index: int) -> np.ndarray:
-        image = images.decode(files.read(index), files.names[index])
-        return preprocess.central(image, classifier.checkpoint.preprocess)
+        return preprocess.central(files.image(index), classifier.checkpoint.preprocess)
 
     def ready() -> Iterator[Tensor]:
         with ThreadPoolExecutor() as pool:

@@ -1,24 +1,31 @@
 """A recipe unpacked into the parts of a run. Nothing below this file has seen a recipe."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnets.core import hardware
-from resnets.core.errors import RecipeError
+from resnets.core.errors import DataError, RecipeError
 from resnets.core.random import generator
-from resnets.data import batches, sets
-from resnets.data.batches import Batch, TrainBatches
+from resnets.data import batches, means, sets
+from resnets.data.batches import Batch, Batches, CropFlip, TrainBatches
+from resnets.data.crops import ScaleCrop
+from resnets.data.file_batches import FileBatches
+from resnets.data.files import SPLITS, FileData, ImageFiles
+from resnets.data.opening import Data
 from resnets.data.preprocess import Preprocess
 from resnets.data.sets import DataSet, ImageSet
+from resnets.evaluation.central_view import CentralView
 from resnets.evaluation.single_view import SingleView
 from resnets.models import cost, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
 from resnets.models.spec import check_image_px
+from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
 from resnets.training import decay, losses
 from resnets.training.step import LossOf, Precision
@@ -27,17 +34,34 @@ EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's 
 _ONES = (1.0, 1.0, 1.0)
 
 
+class Evaluator(Protocol):
+    """Measures the network that is being trained on one split."""
+
+    @property
+    def split(self) -> str:
+        """Its name: "test" or "validation"."""
+
+    def run(self, model: nn.Module) -> Iterator[tuple[str, float]]:
+        """Yield the names and values of what was measured."""
+
+
+class RateOf(Protocol):
+    """The rate for an update number, given the top-1 errors in percent measured before it."""
+
+    def __call__(self, number: int, errors_percent: Sequence[float] = ()) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the loop needs, on the device."""
 
     model: Network
     loss_of: LossOf
-    batch_of: TrainBatches
+    batch_of: Batches
     optimizer: torch.optim.Optimizer
-    rate_of: Callable[[int], float]
+    rate_of: RateOf
     precision: Precision
-    evaluator: SingleView
+    evaluator: Evaluator
     preprocess: Preprocess
     mean_hwc: Tensor
 
@@ -50,16 +74,17 @@ def resolved(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
     return replace(recipe, precision=choice.value), choice.reason  # type: ignore[arg-type]
 
 
-def fitted(recipe: Recipe, data: DataSet) -> Recipe:
+def fitted(recipe: Recipe, data: Data) -> Recipe:
     """Return the recipe for a data set: its name, and as many classes as it has.
 
     Raises:
         RecipeError: The recipe's network has another number of classes and was not made for
-            another data set.
+            another data set, or its augmentation is not for such images.
         ModelError: The images are too small for the network.
     """
-    classes = len(data.classes)
-    check_image_px(recipe.model, min(data.train.images_nhwc.shape[1:3]))
+    _check_augment(recipe, data)
+    classes = len(class_names(data))
+    check_image_px(recipe.model, _shorter_px(recipe, data))
     if recipe.data.name == data.name and recipe.model.classes != classes:
         raise RecipeError(
             f"model.classes: {data.name} has {classes} classes, got {recipe.model.classes}"
@@ -71,14 +96,25 @@ def fitted(recipe: Recipe, data: DataSet) -> Recipe:
     )
 
 
-def multiply_adds(recipe: Recipe, data: DataSet) -> float:
+def class_names(data: Data) -> tuple[str, ...]:
+    """Return what the classes are called, in the order of the labels."""
+    return data.class_names if isinstance(data, FileData) else data.classes
+
+
+def multiply_adds(recipe: Recipe, data: Data) -> float:
     """Return what a whole run computes: forward and backward passes of all its images."""
-    side = data.train.images_nhwc.shape[1]
     images = recipe.total_steps * recipe.batch_images
-    return 3.0 * cost.measure(recipe.model, side).multiply_adds * images
+    return 3.0 * cost.measure(recipe.model, _shorter_px(recipe, data)).multiply_adds * images
 
 
-def build(recipe: Recipe, data: DataSet, *, seed: int, device: torch.device) -> Parts:
+def build(
+    recipe: Recipe,
+    data: Data,
+    *,
+    seed: int,
+    device: torch.device,
+    mean_hwc: Tensor | None = None,
+) -> Parts:
     """Return the parts of a run of `recipe` on `data`, all on `device`.
 
     Args:
@@ -86,33 +122,42 @@ def build(recipe: Recipe, data: DataSet, *, seed: int, device: torch.device) -> 
         data: What `recipe.data` names.
         seed: Of the initial weights, the order and the augmentation.
         device: Where to compute.
+        mean_hwc: The per-pixel mean that a run began with; by default it is computed, which of
+            image files takes a pass over all of them.
+
+    Raises:
+        DataError: There are not enough images, or a training image cannot be decoded.
     """
     assert recipe.precision != "auto"
-    train, held_out = split(recipe, data)
-    mean_hwc = batches.mean_image(train)
+    inputs = (
+        _of_files(recipe, data, seed, device, mean_hwc)
+        if isinstance(data, FileData)
+        else _of_images(recipe, data, seed, device, mean_hwc)
+    )
     model = making.make(recipe.model)
     he_init(model, generator(seed, "init"))
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
         model=model,
         loss_of=losses.classification(recipe.label_smoothing),
-        batch_of=TrainBatches(
-            train,
-            mean_hwc,
-            recipe.data.augment,
-            seed=seed,
-            batch_images=recipe.batch_images,
-            device=device,
-        ),
+        batch_of=inputs.batch_of,
         optimizer=_sgd(recipe, model),
         rate_of=partial(_rate, recipe),
         precision=Precision.of(device.type, hardware.DTYPES[recipe.precision]),
-        evaluator=evaluator(
-            "validation" if recipe.data.held_out_images else "test", held_out, mean_hwc, device
-        ),
-        preprocess=_preprocess(train),
-        mean_hwc=mean_hwc,
+        evaluator=inputs.evaluator,
+        preprocess=inputs.preprocess,
+        mean_hwc=inputs.mean_hwc,
     )
+
+
+def training_images(recipe: Recipe, data: Data) -> int:
+    """Return how many images the recipe trains on.
+
+    Raises:
+        DataError: There is nothing to evaluate on, or nothing is left to train on.
+    """
+    both = split_files(recipe, data) if isinstance(data, FileData) else split(recipe, data)
+    return len(both[0])
 
 
 def split(recipe: Recipe, data: DataSet) -> tuple[ImageSet, ImageSet]:
@@ -122,21 +167,104 @@ def split(recipe: Recipe, data: DataSet) -> tuple[ImageSet, ImageSet]:
     return data.train, data.test
 
 
-def evaluator(name: str, images: ImageSet, mean_hwc: Tensor, device: torch.device) -> SingleView:
-    """Return the evaluator of a split."""
+def split_files(recipe: Recipe, data: FileData) -> tuple[ImageFiles, ImageFiles]:
+    """Return what the recipe trains on and what it is evaluated on while it does.
+
+    With images held out that is they, and the data's own validation split is not looked at. Of
+    data with one split, whatever it is called, some must be held out.
+
+    Raises:
+        DataError: There is nothing to evaluate on, or nothing is left to train on.
+    """
+    train, *others = (data.splits[name] for name in SPLITS if name in data.splits)
+    if recipe.data.held_out_images:
+        return sets.hold_out(train, recipe.data.held_out_images)
+    if not others:
+        raise DataError(
+            f"{data.name}: has one split of {len(train):,} images, and training needs another to "
+            "validate on; hold out N of them: --set data.held_out_images=N"
+        )
+    return train, others[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What depends on where the images are."""
+
+    batch_of: Batches
+    evaluator: Evaluator
+    preprocess: Preprocess
+    mean_hwc: Tensor
+
+
+def _of_images(
+    recipe: Recipe, data: DataSet, seed: int, device: torch.device, mean_hwc: Tensor | None
+) -> _Inputs:
+    """Small images are trained on and tested as they are: sec. 4.2."""
+    assert isinstance(recipe.data.augment, CropFlip)
+    train, held_out = split(recipe, data)
+    mean = batches.mean_image(train) if mean_hwc is None else mean_hwc
+    side = train.images_nhwc.shape[1]
 
     def in_order() -> Iterator[Batch]:
-        return batches.in_order(
-            images, mean_hwc, batch_images=EVALUATION_BATCH_IMAGES, device=device
+        return batches.in_order(held_out, mean, batch_images=EVALUATION_BATCH_IMAGES, device=device)
+
+    return _Inputs(
+        TrainBatches(
+            train,
+            mean,
+            recipe.data.augment,
+            seed=seed,
+            batch_images=recipe.batch_images,
+            device=device,
+        ),
+        SingleView("validation" if recipe.data.held_out_images else "test", in_order),
+        Preprocess(resize_px=side, crop_px=side, interpolation="bicubic", mean=None, std=_ONES),
+        mean,
+    )
+
+
+def _of_files(
+    recipe: Recipe, data: FileData, seed: int, device: torch.device, mean_hwc: Tensor | None
+) -> _Inputs:
+    """Photos are cut at random scales and places, and tested at the least of these: sec. 3.4."""
+    augment = recipe.data.augment
+    assert isinstance(augment, ScaleCrop)
+    train, held_out = split_files(recipe, data)
+    wanted = Preprocess(
+        resize_px=augment.shorter_px[0], crop_px=augment.crop_px, mean=None, std=_ONES
+    )
+    mean = means.central(train, wanted) if mean_hwc is None else mean_hwc
+    return _Inputs(
+        FileBatches(
+            train, mean, augment, seed=seed, batch_images=recipe.batch_images, device=device
+        ),
+        CentralView("validation", held_out, recipe.model.classes, wanted, mean, device),
+        wanted,
+        mean,
+    )
+
+
+def _check_augment(recipe: Recipe, data: Data) -> None:
+    kind = recipe.data.augment.kind
+    if isinstance(data, FileData) and kind != "scale-crop":
+        raise RecipeError(
+            f"data.augment: {data.name} has image files, and {kind} is for small images; train a "
+            "recipe for files on them, such as imagenet.resnet18"
+        )
+    if isinstance(data, DataSet) and kind != "crop-flip":
+        raise RecipeError(
+            f"data.augment: {data.name} has small images, and {kind} is for image files; train a "
+            "recipe for small images on them, such as cifar10.resnet20"
         )
 
-    return SingleView(name, in_order)
 
-
-def _preprocess(train: ImageSet) -> Preprocess:
-    """Return how a network trained on small images wants those of any size."""
-    side = train.images_nhwc.shape[1]
-    return Preprocess(resize_px=side, crop_px=side, interpolation="bicubic", mean=None, std=_ONES)
+def _shorter_px(recipe: Recipe, data: Data) -> int:
+    """Return the shorter side of the images that the network will see."""
+    if isinstance(recipe.data.augment, ScaleCrop):
+        return recipe.data.augment.crop_px
+    assert isinstance(data, DataSet)
+    return min(data.train.images_nhwc.shape[1:3])
 
 
 def _sgd(recipe: Recipe, model: Network) -> torch.optim.SGD:
@@ -152,6 +280,10 @@ def _sgd(recipe: Recipe, model: Network) -> torch.optim.SGD:
     )
 
 
-def _rate(recipe: Recipe, number: int) -> float:
-    scale = recipe.schedule.scale(number - 1, recipe.total_steps)
+def _rate(recipe: Recipe, number: int, errors_percent: Sequence[float] = ()) -> float:
+    schedule = recipe.schedule
+    if isinstance(schedule, Plateau):
+        scale = schedule.scale_after(errors_percent)
+    else:
+        scale = schedule.scale(number - 1, recipe.total_steps)
     return recipe.optim.learning_rate * scale

@@ -1,7 +1,7 @@
 """A checkpoint's error on a split, or several checkpoints' together, with the protocol used."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -76,8 +76,9 @@ def evaluate(
     Args:
         where: A run's folder, a checkpoint file, a published name; or several of them.
         data: An open data set, a name or a path; by default what the network was trained on.
-        split: By default "test", or "validation" where there is no test split. Of small images
-            "validation" is what the recipe held out of the training split.
+        split: By default "test", or "validation" where there is no test split. Where the recipe
+            held images out of the training split, these are "validation"; of image files the
+            data's own validation split is "test" then.
         protocol: Which views of an image the scores are averaged over.
         precision: "auto" gives float32's counts: for small images in memory by computing in
             float32 as while training, else by bfloat16 wherever its rounding cannot change a
@@ -144,10 +145,11 @@ def _over_files(
     precision: Precision,
     device: torch.device,
 ) -> _Done:
-    name = split or ("validation" if "validation" in data.splits else "train")
-    if name == "test" or name not in data.splits:
-        raise DataError(f"--split {name}: {data.name} has {', '.join(data.splits)}")
-    files = _relabelled(data, data.splits[name], found[0])
+    splits = _splits(found, data)
+    name: str = split or next(n for n in ("test", "validation", "train") if n in splits)
+    if name not in splits:
+        raise DataError(f"--split {name}: {data.name} has {', '.join(splits)}")
+    files = _relabelled(data, splits[name], found[0])
     fastest = hardware.precision(device).value if precision == "auto" else precision
     both = precision == "auto" and fastest != "float32"
     members = []
@@ -164,13 +166,34 @@ def _over_files(
             protocol,
             classes=len(found[0].classes),
             decode=images.decode,
-            at_once=_VIEWS_TOGETHER[device.type],
+            at_once=views.TOGETHER[device.type],
             bar=bar,
         )
     ways = {views.describe(checkpoint.preprocess, protocol): None for checkpoint in found}
     said = f"{fastest}, close calls in float32" if both else fastest
     seconds = time.perf_counter() - begun
     return _Done(name, counted.by_class, "; ".join(ways), said, seconds, counted.close_calls)
+
+
+def _splits(found: Sequence[Checkpoint], data: FileData) -> Mapping[str, ImageFiles]:
+    """Return the splits; of data that images were held out of as its run named them.
+
+    Then "validation" is what was held out, and the data's own validation split, if it has one,
+    is "test": the run did not look at it.
+    """
+    whole = {str(name): files for name, files in data.splits.items()}
+    held_out = {_held_out(checkpoint) for checkpoint in found}
+    if not any(each and each[1] and each[0] == data.digest for each in held_out):
+        return whole
+    if len(held_out) > 1:
+        raise DataError(
+            f"{data.name}: these networks held out different images of it; evaluate one at a time"
+        )
+    recipe = found[0].recipe
+    assert recipe is not None
+    train, validation = build.split_files(recipe, data)
+    own = {"test": whole["validation"]} if len(whole) > 1 else {}
+    return {"train": train, "validation": validation, **own}
 
 
 def _scorer(

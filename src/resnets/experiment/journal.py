@@ -4,11 +4,14 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from torch import Tensor
 
 from resnets.core import artifacts
 from resnets.training.loop import Update
+
+_ERRORS: Final = ("test_top1_error_percent", "validation_top1_error_percent")
 
 
 class Journal:
@@ -18,12 +21,15 @@ class Journal:
         path: The file, one JSON object a line.
         done: The update after which the run goes on.
         window: The scalars counted since the last log when the run was saved.
+
+    `errors_percent` has the top-1 error of every evaluation up to now, in their order.
     """
 
     def __init__(self, path: Path, done: int, window: Mapping[str, list[float]]) -> None:
         self.path = path
         self.note = ""
         self.records = [r for r in artifacts.read_lines(path) if _up_to(done, r)]
+        self.errors_percent = [error for record in self.records for error in _errors(record)]
         artifacts.write_lines(path, self.records)
         self._window: dict[str, list[Tensor | float]] = {k: list(v) for k, v in window.items()}
         self._last: Update | None = None
@@ -68,6 +74,11 @@ class Journal:
         record = {"update": number, **finite}
         artifacts.append_line(self.path, record)
         self.records.append(record)
+        self.errors_percent += _errors(record)
+
+
+def _errors(record: Mapping[str, Any]) -> list[float]:
+    return [value for key, value in record.items() if key in _ERRORS]
 
 
 def _up_to(done: int, record: Mapping[str, object]) -> bool:

@@ -29,15 +29,15 @@ from torch import Tensor, nn
 from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import DivergedError, InterruptedRunError, ResNetsError, RunError
 from resnets.data import opening
-from resnets.data.sets import DataSet
+from resnets.data.opening import Data
 from resnets.experiment import averaging, build, manifests, provenance, report
 from resnets.experiment.build import Parts
 from resnets.experiment.journal import Journal
 from resnets.inference import checkpoints
 from resnets.inference.checkpoints import FINISHED, STATES, Checkpoint
 from resnets.recipes import codec
+from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
-from resnets.training import averages
 from resnets.training.loop import Update, due, updates
 
 JOURNAL: Final = "journal.jsonl"
@@ -74,7 +74,7 @@ class Run:
 
 def start(
     recipe: Recipe,
-    data: DataSet,
+    data: Data,
     *,
     name: str,
     out: Path | None = None,
@@ -108,7 +108,7 @@ def start(
         "recipe_digest": codec.digest(recipe),
         "seed": seed,
         "data": {"name": data.name, "where": data.where, "digest": data.digest},
-        "classes": list(data.classes),
+        "classes": list(build.class_names(data)),
         "runtime": {
             "device": str(where),
             "threads": torch.get_num_threads(),
@@ -124,12 +124,12 @@ def start(
     with artifacts.alone(folder, wait=False):
         manifests.check_empty(folder)
         manifests.write(folder, manifest)
-        return _train(folder, manifest, parts, recipe)
+        return _train(folder, manifest, parts, recipe, None)
 
 
 def resume(
     folder: Path,
-    data: DataSet | None = None,
+    data: Data | None = None,
     recipe: Recipe | None = None,
     device: str | None = None,
 ) -> Run:
@@ -160,18 +160,26 @@ def resume(
     if (folder / FINISHED).exists():
         return _already_finished(folder)
     if data is None:
-        data = opening.in_memory(opening.open_data(manifest["data"]["where"]))
-    if data.digest != manifest["data"]["digest"]:
+        data = opening.open_data(manifest["data"]["where"])
+    digest = data.digest
+    if digest != manifest["data"]["digest"]:
         raise RunError(
             f"{folder}: began with other data ({manifest['data']['name']} "
-            f"{manifest['data']['digest'][:12]}, here {data.name} {data.digest[:12]})"
+            f"{manifest['data']['digest'][:12]}, here {data.name} {digest[:12]})"
         )
     where = _device_now(folder, manifest, device)
     with artifacts.alone(folder, wait=False):
         if (folder / FINISHED).exists():  # the process that trained it has come to the end
             return _already_finished(folder)
-        parts = build.build(own, data, seed=manifest["seed"], device=where)
-        return _train(folder, manifest, parts, own)
+        state = checkpoints.newest_state(folder)
+        parts = build.build(
+            own,
+            data,
+            seed=manifest["seed"],
+            device=where,
+            mean_hwc=None if state is None else state.mean_hwc,
+        )
+        return _train(folder, manifest, parts, own, state)
 
 
 @dataclass(slots=True)
@@ -215,11 +223,17 @@ class _Saver:
         shutil.rmtree(self.folder / STATES, ignore_errors=True)
 
 
-def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe) -> Run:
+def _train(
+    folder: Path,
+    manifest: dict[str, Any],
+    parts: Parts,
+    recipe: Recipe,
+    state: Checkpoint | None,
+) -> Run:
     hardware.keep_memory()
     runtime = manifest["runtime"]
     torch.set_num_threads(min(runtime["threads"], os.cpu_count() or 1))
-    done, window = _restore(parts, checkpoints.newest_state(folder))
+    done, window = _restore(parts, state)
     _clear(folder, done)
     manifests.announce(folder, manifest, recipe, done, parts.batch_of.device)
     saver = _Saver(folder, manifests.description(manifest, parts.preprocess), parts.mean_hwc)
@@ -227,6 +241,7 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
     compiled = runtime["compilation"]["value"] == "compiled"
     model: nn.Module = torch.compile(parts.model) if compiled else parts.model  # type: ignore[assignment]
     total, images = recipe.total_steps, recipe.batch_images
+    every = _evaluate_every(recipe)
     with (
         _stopping() as stop,
         progress.reporting(
@@ -238,7 +253,7 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
             parts.loss_of,
             parts.batch_of,
             parts.optimizer,
-            parts.rate_of,
+            lambda number: parts.rate_of(number, journal.errors_percent),
             parts.precision,
             first=done + 1,
             last=total,
@@ -246,7 +261,7 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
             journal.count(update)
             if due(update.number, _LOG_EVERY, total):
                 _check(journal.log(images), update, folder)
-            if due(update.number, math.ceil(total / _EVALUATIONS), total):
+            if due(update.number, every, total):
                 begun = time.perf_counter()
                 journal.write(update.number, dict(parts.evaluator.run(parts.model)))
                 journal.leave_out(time.perf_counter() - begun)
@@ -259,11 +274,18 @@ def _train(folder: Path, manifest: dict[str, Any], parts: Parts, recipe: Recipe)
                 raise _interrupted(folder, update.number, total, told)
     _check_finite(parts, update, folder)
     if recipe.true_averages:
-        averages.replace_moving_averages(parts.model, averaging.over_epoch(parts.batch_of))
+        averaging.of_run(parts.model, parts.batch_of)
         journal.write(total, dict(parts.evaluator.run(parts.model)))
     saver.finish(parts, total)
     report.curves(journal.records, folder / CURVES, title=folder.name)
     return _result(folder, journal.records)
+
+
+def _evaluate_every(recipe: Recipe) -> int:
+    """Return after how many updates to evaluate: a dozen times, or as a plateau needs it."""
+    if isinstance(recipe.schedule, Plateau):
+        return recipe.schedule.every_steps
+    return math.ceil(recipe.total_steps / _EVALUATIONS)
 
 
 def _clear(folder: Path, done: int) -> None:
@@ -319,7 +341,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _compilation(
-    recipe: Recipe, data: DataSet, device: torch.device, asked: Compile
+    recipe: Recipe, data: Data, device: torch.device, asked: Compile
 ) -> hardware.Choice:
     if asked == "off":
         return hardware.Choice("eager", "set by hand")

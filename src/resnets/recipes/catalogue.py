@@ -4,10 +4,10 @@ from typing import Final
 
 from resnets.core import errors
 from resnets.core.errors import RecipeError
-from resnets.recipes import cifar10, sample
+from resnets.recipes import cifar10, imagenet, sample
 from resnets.recipes.schema import Recipe
 
-RECIPES: Final[dict[str, Recipe]] = {**sample.RECIPES, **cifar10.RECIPES}
+RECIPES: Final[dict[str, Recipe]] = {**sample.RECIPES, **cifar10.RECIPES, **imagenet.RECIPES}
 
 # Data set -> the recipe that `resnets train --data D` alone means.
 FOR_DATA: Final = {"cifar10": "cifar10.resnet20-short", "cifar10-sample": "sample.resnet20"}

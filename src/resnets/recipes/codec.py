@@ -144,7 +144,8 @@ def _message(err: ValidationError) -> str:
     quoted = [
         (loc, msg) for loc, msg, _ in found if not any(tuple(loc[: len(o)]) == o for o in others)
     ]
-    lines = [
+    if not quoted:
+        quoted = [(next(loc for loc, _, _ in found if loc[-1] == "kind"), "names no known kind")]
+    return "; ".join(
         f"{'.'.join(part for part in loc if not part[:1].isupper())}: {msg}" for loc, msg in quoted
-    ]
-    return "; ".join(lines or [f"{found[0][0][0]}.kind: names no known kind"])
+    )

@@ -6,6 +6,7 @@ from typing import Literal
 from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
 from resnets.data.batches import CropFlip
+from resnets.data.crops import ScaleCrop
 from resnets.models.spec import ModelSpec
 from resnets.recipes.schedule import Schedule
 
@@ -19,7 +20,7 @@ class DataSpec:
 
     name: str
     held_out_images: int = 0
-    augment: CropFlip = CropFlip()
+    augment: CropFlip | ScaleCrop = CropFlip()
 
     def __post_init__(self) -> None:
         if self.held_out_images < 0:

@@ -110,7 +110,7 @@ def test_a_long_run_does_not_collect_the_orders_of_its_past_epochs():
     batches_of = made(noise(10))
     for number in range(1, 101):
         batches_of(number)
-        assert len(batches_of._orders) <= 2
+        assert len(batches_of.order._orders) <= 2
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():

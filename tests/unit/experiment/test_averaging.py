@@ -246,7 +246,7 @@ def test_a_run_that_is_killed_while_it_averages_ends_in_the_same_bits(
 
     with monkeypatch.context() as patch:
         if when == "averaging":
-            patch.setattr(run.averages, "replace_moving_averages", killed)
+            patch.setattr(averaging.averages, "replace_moving_averages", killed)
         else:
             patch.setattr(run._Saver, "finish", killed)
         with pytest.raises(Killed):

@@ -5,6 +5,7 @@ from resnets.core.errors import RecipeError
 from resnets.data import opening
 from resnets.models import network, zoo
 from resnets.recipes import catalogue
+from resnets.recipes.schedule import Plateau
 
 
 @pytest.mark.parametrize("name", catalogue.RECIPES)
@@ -12,20 +13,22 @@ def test_every_recipe_builds_a_network_of_its_datas_classes(name):
     recipe = catalogue.named(name)
     with torch.device("meta"):
         made = network.ResNet(recipe.model)
-    assert made.head.out_features == 10
+    assert made.head.out_features == (1000 if recipe.data.name == "imagenet" else 10)
     assert recipe.source
 
 
 @pytest.mark.parametrize("name", catalogue.RECIPES)
 def test_every_recipe_names_data_that_there_is_and_begins_with_its_name(name):
     recipe = catalogue.named(name)
-    assert recipe.data.name in opening.NAMES
+    assert recipe.data.name in (*opening.NAMES, "imagenet")
     assert recipe.data.name.replace("cifar10-sample", "sample") == name.split(".")[0]
 
 
 @pytest.mark.parametrize("name", catalogue.RECIPES)
 def test_every_recipe_trains_the_network_that_it_is_named_after(name):
-    network_name = "cifar-" + name.split(".")[1].removesuffix("-short")
+    family, network_name = name.split(".")
+    if family != "imagenet":
+        network_name = "cifar-" + network_name.removesuffix("-short")
     assert catalogue.named(name).model == zoo.named(network_name)
 
 
@@ -33,6 +36,11 @@ def test_every_recipe_trains_the_network_that_it_is_named_after(name):
 def test_every_rate_of_a_recipe_is_positive_and_the_last_is_the_lowest_after_the_warm_up(name):
     recipe = catalogue.named(name)
     schedule, total = recipe.schedule, recipe.total_steps
+    if isinstance(schedule, Plateau):
+        assert schedule.scale_after([]) == 1
+        assert schedule.scale_after([50.0] * (3 * schedule.patience)) < 0.011
+        assert total // schedule.every_steps > 10 * schedule.patience
+        return
     rates = [schedule.scale(step, total) for step in range(0, total, max(1, total // 500))]
     rates.append(schedule.scale(total - 1, total))
     assert min(rates) > 0

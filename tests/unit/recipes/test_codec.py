@@ -36,12 +36,18 @@ def test_a_recipe_as_json_says_its_defaults():
     assert tree["label_smoothing"] == 0.0
     assert tree["precision"] == "auto"
     assert tree["optim"]["momentum"] == 0.9
-    assert tree["data"]["augment"] == {"pad_px": 4, "flip": True}
+    assert tree["data"]["augment"] == {"kind": "crop-flip", "pad_px": 4, "flip": True}
 
 
 def test_a_tree_without_a_field_that_has_a_default_loads_as_before():
     tree = codec.to_tree(short)
     del tree["label_smoothing"], tree["data"]["augment"], tree["model"]["stride_on"]
+    assert codec.from_tree(tree) == short
+
+
+def test_augmentation_written_before_there_was_another_kind_loads_as_before():
+    tree = codec.to_tree(short)
+    del tree["data"]["augment"]["kind"]
     assert codec.from_tree(tree) == short
 
 
@@ -99,6 +105,7 @@ OTHER = {
     "model.stride_on": "3x3",
     "data.name": "cifar10-sample",
     "data.held_out_images": 1,
+    "data.augment.kind": None,
     "data.augment.pad_px": 3,
     "data.augment.flip": False,
     "optim.learning_rate": 0.1000001,
@@ -136,6 +143,8 @@ def test_the_digest_changes_with_every_number_of_a_recipe():
         setting = f"{path}={json.dumps(value)}"
         if path == "schedule.kind":
             setting = 'schedule={"kind": "linear", "warmup_steps": 400}'
+        if path == "data.augment.kind":
+            setting = 'data.augment={"kind": "scale-crop"}'
         if path == "model.kind":
             setting = 'model={"kind": "googlenet", "classes": 10}'
         found.add(codec.digest(codec.override(paper, [setting])))
@@ -216,6 +225,16 @@ def test_a_value_may_contain_an_equals_sign():
         ("label_smoothing=1", r"^label_smoothing: must be in \[0, 1\), got 1"),
         ("data.held_out_images=-1", r"^data\.held_out_images: must not be negative, got -1"),
         ("data.augment.pad_px=129", r"^data\.augment\.pad_px: must be from 0 to 128, got 129"),
+        ("data.augment.kind=blur", r"^data\.augment\.kind: names no known kind"),
+        ("data.augment.crop_px=8", r"--set 'data\.augment\.crop_px': there is none"),
+        (
+            'data.augment={"kind": "scale-crop", "crop_px": 225, "shorter_px": [224, 480]}',
+            r"^data\.augment\.crop_px: must be from 1 to 224, the least shorter_px, got 225",
+        ),
+        (
+            'data.augment={"kind": "scale-crop", "shorter_px": [224]}',
+            r"^data\.augment\.shorter_px\.1: Field required",
+        ),
         ("model.classes=0", r"^model\.classes: must be positive, got 0"),
         ("model.shortcut=D", r"^model\.shortcut: Input should be 'none', 'A', 'B', 'C' or 'high"),
         ("model.stages=1", r"^model\.stages: Input should be a valid array"),

@@ -1,9 +1,11 @@
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resnets.core.errors import RecipeError
-from resnets.recipes.schedule import Linear, StepDecay
+from resnets.recipes.schedule import Linear, Plateau, StepDecay
 
 
 def test_step_decay_divides_at_its_milestones_and_nowhere_else():
@@ -119,3 +121,67 @@ def test_milestones_that_fall_together_when_a_schedule_is_shrunk_both_count():
     assert StepDecay(milestones=(10, 11)).stretched(0.1) == StepDecay(milestones=(1, 1))
     assert StepDecay(milestones=(1, 1)).scale(0, 2) == 1
     assert StepDecay(milestones=(1, 1)).scale(1, 2) == 0.1**2
+
+
+plateau = Plateau(every_steps=2, patience=2, min_improvement_percent=1.0, factor=0.1)
+
+
+def scales(errors, schedule=plateau):
+    """What the rate is multiplied by before the first evaluation and after each."""
+    return [schedule.scale_after(errors[:seen]) for seen in range(len(errors) + 1)]
+
+
+def test_a_plateau_drops_the_rate_after_so_many_evaluations_that_did_not_improve():
+    assert scales([90, 80, 80, 80, 80]) == [1, 1, 1, 1, 0.1, 0.1]
+    assert scales([90, 80, 80, 80, 80, 80]) == [1, 1, 1, 1, 0.1, 0.1, 0.1**2]
+    assert scales([90, 80, 80, 70, 70, 60, 60]) == [1] * 8
+
+
+def test_improving_by_no_more_than_the_least_improvement_is_a_plateau():
+    assert scales([90, 89, 88.5])[-1] == 1  # 88.5 is more than a point below 90
+    assert scales([90, 89, 89]) == [1, 1, 1, 0.1]
+    assert scales([90, 89.5, 88.9, 88, 87.8]) == [1, 1, 1, 1, 1, 1]
+    assert scales([90, 91, 89.5]) == [1, 1, 1, 0.1]
+
+
+def test_after_a_drop_the_lowest_error_stays_the_one_to_improve_on():
+    assert scales([80, 85, 85, 82, 81])[-2:] == [0.1, 0.1**2]
+    assert scales([80, 85, 85, 82, 70, 70])[-3:] == [0.1, 0.1, 0.1]
+
+
+errors_percent = st.lists(st.floats(0, 100), max_size=40)
+
+
+@given(errors_percent, st.integers(1, 6))
+def test_the_rate_of_a_plateau_never_rises_and_falls_at_most_once_in_its_patience(errors, patience):
+    found = scales(errors, Plateau(patience=patience))
+    assert all(after in (before, pytest.approx(0.1 * before)) for before, after in pairwise(found))
+    drops = [i for i, (before, after) in enumerate(pairwise(found)) if after < before]
+    assert all(later - sooner >= patience for sooner, later in pairwise(drops))
+
+
+@given(errors_percent)
+def test_an_error_that_falls_all_the_time_never_drops_the_rate(errors):
+    falling = [100 - 2.5 * i for i in range(len(errors))]
+    assert set(scales(falling)) == {1.0}
+
+
+def test_a_stretched_plateau_is_evaluated_as_many_times():
+    assert Plateau(every_steps=5_000).stretched(0.1) == Plateau(every_steps=500)
+    assert Plateau(every_steps=5_000).stretched(1e-9) == Plateau(every_steps=1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "accepted"),
+    [
+        ("every_steps", 0, "must be positive"),
+        ("patience", 0, "must be positive"),
+        ("min_improvement_percent", -0.1, "must be from 0 to below 100"),
+        ("min_improvement_percent", float("nan"), "must be from 0 to below 100"),
+        ("factor", 1.0, "must be between 0 and 1"),
+        ("factor", 0.0, "must be between 0 and 1"),
+    ],
+)
+def test_a_plateau_refuses_numbers_that_make_none(field, value, accepted):
+    with pytest.raises(RecipeError, match=rf"^schedule\.{field}: {accepted}, got {value}$"):
+        Plateau(**{field: value})

@@ -8,17 +8,19 @@ resnets reproduce gates           how open highway gates are; the identity never
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from resnets.core.random import generator
 from resnets.data import batches
 from resnets.data.batches import Batch
+from resnets.data.sets import ImageSet
 from resnets.evaluation import gates, responses, signals
 from resnets.evaluation.signals import Signal
+from resnets.evaluation.single_view import SingleView
 from resnets.experiment import build
 from resnets.experiment.studies.study import Found, Line, Network, Panel, Setting, Study, spread
 from resnets.experiment.trainings import Trained
@@ -31,7 +33,7 @@ _RESNET_20, _RESNET_56 = (Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in 
 _RESNET_110 = Network("ResNet-110", "cifar10.resnet110")
 _HIGHWAY = tuple(Network(f"Highway-{d}", f"cifar10.highway{d}") for d in (20, 32))
 _DEEPENED = (32, 44, 56)
-_BATCH_IMAGES = 500
+_BATCH_IMAGES = 500  # of which the signals are measured
 
 
 def _construction(setting: Setting) -> Found:
@@ -68,14 +70,15 @@ def _construction(setting: Setting) -> Found:
 def _error_row(
     name: str, depth: int, networks: Sequence[ResNet], runs: Sequence[Trained], setting: Setting
 ) -> dict[str, Any]:
-    errors = {}
-    for key, images in (("train", setting.small.train), ("test", setting.small.test)):
-        errors[key] = [
-            build.evaluator(key, images, _mean(run), setting.device)
+    errors = {
+        key: [
+            SingleView(key, partial(_in_order, images, run, setting))
             .count(made.to(setting.device))
             .error1_percent
             for run, made in zip(runs, networks, strict=True)
         ]
+        for key, images in (("train", setting.small.train), ("test", setting.small.test))
+    }
     return {
         "network": name,
         "layers": depth,
@@ -136,10 +139,10 @@ def _new(depth: int, init: str, normalised: bool) -> ResNet:
 def _signals(made: ResNet, setting: Setting) -> list[Signal]:
     """Measure on a batch of images from all over the training set, as they are."""
     train = setting.small.train
-    index_n = torch.arange(_BATCH_IMAGES) * (len(train) // _BATCH_IMAGES)
-    mean_hwc = batches.mean_image(train)
+    images = min(_BATCH_IMAGES, len(train))
+    some = train.take(torch.arange(images) * (len(train) // images))
     (batch,) = batches.in_order(
-        train.take(index_n), mean_hwc, batch_images=_BATCH_IMAGES, device=setting.device
+        some, batches.mean_image(train), batch_images=images, device=setting.device
     )
     return signals.signals(made.to(setting.device), batch, F.cross_entropy)
 
@@ -261,8 +264,15 @@ def _responses(run: Trained, setting: Setting) -> list[responses.Response]:
 
 def _test(run: Trained, setting: Setting) -> Iterator[Batch]:
     """Yield the test images as the run's network wants them."""
+    return _in_order(setting.small.test, run, setting)
+
+
+def _in_order(images: ImageSet, run: Trained, setting: Setting) -> Iterator[Batch]:
     return batches.in_order(
-        setting.small.test, _mean(run), batch_images=_BATCH_IMAGES, device=setting.device
+        images,
+        checkpoints.newest(run.folder).mean_hwc,
+        batch_images=build.EVALUATION_BATCH_IMAGES,
+        device=setting.device,
     )
 
 
@@ -270,10 +280,6 @@ def _network(run: Trained) -> ResNet:
     made = checkpoints.newest(run.folder).network()
     assert isinstance(made, ResNet)
     return made
-
-
-def _mean(run: Trained) -> Tensor:
-    return checkpoints.newest(run.folder).mean_hwc
 
 
 def _mean_of(each: Sequence[Sequence[float]]) -> list[float]:
