@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as encode_safetensors
 from torch import Tensor
 
-from resnets.core.errors import CheckpointError, NewerFormatError, RunError, StorageError
+from resnets.core.errors import BusyError, CheckpointError, NewerFormatError, StorageError
 
 LOCK = ".lock"  # the file in a folder that `alone` locks
 FORMAT = 1  # of `about`; a reader refuses a newer one
@@ -77,7 +77,7 @@ def alone(folder: Path, *, wait: bool) -> Iterator[None]:
 
     Raises:
         StorageError: The folder cannot be written.
-        RunError: Another works there, and `wait` is false.
+        BusyError: Another works there, and `wait` is false.
     """
     lock = FileLock(folder / LOCK, timeout=-1 if wait else 0)
     try:
@@ -86,7 +86,7 @@ def alone(folder: Path, *, wait: bool) -> Iterator[None]:
             try:
                 lock.acquire()
             except Timeout as err:
-                raise RunError(f"{folder}: another process is at work here; wait for it") from err
+                raise BusyError(f"{folder}: another process is at work here; wait for it") from err
         yield
     finally:
         lock.release()

@@ -44,6 +44,10 @@ class RunError(ResNetsError):
     """A run's folder cannot be used for what was asked."""
 
 
+class BusyError(RunError):
+    """Another process or thread is at work in a run's folder."""
+
+
 class StorageError(ResNetsError):
     """A file could not be written: no space, no permission, no folder."""
 

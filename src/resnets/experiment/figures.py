@@ -24,7 +24,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
     Args:
         result: What results/NAME.json holds.
 
-    Source: He et al. 2015, Figs. 1, 4, 6, 7.
+    Source: He et al. 2015, Fig. 6.
     """
     panels = result["panels"]
     figure = Figure(figsize=(_WIDTH * len(panels), _HEIGHT), dpi=110, layout="constrained")

@@ -1,16 +1,18 @@
 """The runs that reproductions share: each is trained once, and continued where it was stopped."""
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from resnets.core import artifacts, hardware, progress
-from resnets.core.errors import InterruptedRunError
+from resnets.core.errors import BusyError, InterruptedRunError
 from resnets.data.files import FileData
 from resnets.data.sets import DataSet
 from resnets.experiment import build, manifests, run
@@ -121,31 +123,38 @@ def train(
 ) -> list[Trained]:
     """Train what is not trained yet, continue what was stopped, and return all of it.
 
-    A run is known by its recipe's digest, its seed and its data, so studies share runs.
+    A run is known by its recipe's digest, its seed and its data, so studies share runs. What
+    another process is training comes last, so that several commands share the work.
 
     Raises:
         InterruptedRunError: It was told to stop; the same command continues.
     """
     made = [_placed(training, data, device) for training in wanted]
-    costs = [build.multiply_adds(each.training.recipe, data) for each in made]
-    todo = [n for n, each in enumerate(made) if not (each.folder / FINISHED).exists()]
-    clock = _Clock()
-    for place, number in enumerate(todo):
-        each, cost = made[number], costs[number]
+    todo = deque(each for each in made if not (each.folder / FINISHED).exists())
+    before, clock = len(made) - len(todo), _Clock(data)
+    elsewhere: set[Path] = set()  # what another process was training when its turn came
+    while todo:
+        each = todo.popleft()
+        training = each.training
         sys.stderr.write(
-            f"\n{each.training.label}, seed {each.training.seed}: training {place + 1} of "
-            f"{len(todo)} to do, {len(made) - len(todo)} were done before"
-            f"{clock.left(math.fsum(costs[n] for n in todo[place:]))}\n"
+            f"\n{training.label}, seed {training.seed}: {len(todo) + 1} of {len(made)} trainings "
+            f"to do, {before} were done before{clock.left([each, *todo])}\n"
         )
-        begun = time.monotonic()
         try:
-            _train(each, data, device)
+            with clock.timing(each):
+                _train(each, data, device)
+        except BusyError:
+            if each.folder in elsewhere:
+                sys.stderr.write(f"{each.folder}: waiting for the other process\n")
+                with artifacts.alone(each.folder, wait=True):
+                    pass
+            elsewhere.add(each.folder)
+            todo.append(each)
         except InterruptedRunError as err:
             raise InterruptedRunError(
                 f"stopped and saved in {each.folder}; the same command continues",
                 err.exit_status - 128,
             ) from err
-        clock.count(cost, time.monotonic() - begun)
     return made
 
 
@@ -153,17 +162,25 @@ def train(
 class _Clock:
     """Guesses the time left from what finished trainings took per multiply-add."""
 
+    data: DataSet | FileData
     cost: float = 0.0
     seconds: float = 0.0
 
-    def count(self, cost: float, seconds: float) -> None:
-        self.cost += cost
-        self.seconds += seconds
+    @contextlib.contextmanager
+    def timing(self, each: Trained) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self.cost += self._cost(each)
+        self.seconds += time.monotonic() - begun
 
-    def left(self, cost: float) -> str:
+    def left(self, todo: Sequence[Trained]) -> str:
         if not self.cost:
             return ""
+        cost = math.fsum(map(self._cost, todo))
         return f"; about {progress.duration(cost * self.seconds / self.cost)} left in all"
+
+    def _cost(self, each: Trained) -> float:
+        return build.multiply_adds(each.training.recipe, self.data)
 
 
 def _placed(training: Training, data: DataSet | FileData, device: str | None) -> Trained:

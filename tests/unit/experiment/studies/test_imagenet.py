@@ -1,0 +1,120 @@
+"""The ImageNet studies, complete, on archives in ImageNet's layout with a few small images."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnets.data import imagenet
+from resnets.experiment.reproduce import reproduce
+from resnets.experiment.studies.catalogue import STUDIES
+
+SETTINGS = (
+    *("total_steps=2", "batch_images=2", "precision=float32", "schedule.every_steps=1"),
+    *("data.augment.shorter_px=[44,48]", "data.augment.crop_px=40"),
+)
+WNIDS = ("n01440764", "n02119789")
+VALIDATION = 3
+
+
+def jpeg(number):
+    pixels = np.random.default_rng(number).integers(0, 255, (52, 60, 3), dtype=np.uint8)
+    made = io.BytesIO()
+    Image.fromarray(pixels).save(made, "JPEG")
+    return made.getvalue()
+
+
+def archive(members, mode="w"):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as tar:
+        for name, inside in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(inside)
+            tar.addfile(about, io.BytesIO(inside))
+    return made.getvalue()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working folder with ImageNet in it: as published, but for the number of images."""
+    place = tmp_path_factory.mktemp("work")
+    folder = place / "imagenet"
+    folder.mkdir()
+    train = {f"{w}.tar": archive({f"{w}_{i}.JPEG": jpeg(i) for i in range(3)}) for w in WNIDS}
+    (folder / imagenet.TRAIN_TAR).write_bytes(archive(train))
+    images = {f"ILSVRC2012_val_{i + 1:08d}.JPEG": jpeg(9 + i) for i in range(VALIDATION)}
+    (folder / imagenet.VALIDATION_TAR).write_bytes(archive(images))
+    truth = {
+        "ILSVRC2012_devkit_t12/data/meta.mat": b"MATLAB 5.0",
+        "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": b"490\n361\n171\n",
+    }
+    (folder / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(archive(truth, "w:gz"))
+    return place
+
+
+@pytest.fixture
+def ask(place, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    return lambda name: reproduce(name, data="imagenet", settings=SETTINGS)
+
+
+def labels(found):
+    return [row["network"] for row in found.result["rows"]]
+
+
+def test_figure_4_is_drawn_from_plain_and_residual_runs(ask, place):
+    found = ask("figure-4")
+    assert labels(found) == ["plain-18", "plain-34", "ResNet-18", "ResNet-34"]
+    assert [row["paper"] for row in found.result["rows"]] == [27.94, 28.54, 27.88, 25.03]
+    assert len(found.result["panels"]) == 2
+    assert (place / "results" / "figure-4.changed.png").exists()
+    assert found.result["mode"] == "full"
+
+
+def test_table_2_tests_in_ten_crops_with_option_a_and_shares_the_plain_runs(ask, place):
+    ask("figure-4")
+    before = {path.name for path in (place / "runs" / "reproduce").iterdir()}
+    found = ask("table-2")
+    assert [row["paper"] for row in found.result["rows"]] == [
+        "27.94 / -",
+        "28.54 / 10.02",
+        "27.88 / -",
+        "25.03 / 7.76",
+    ]
+    new = {path.name for path in (place / "runs" / "reproduce").iterdir()} - before
+    assert sorted(name.split("-seed")[0].rsplit("-", 2)[0] for name in new) == [
+        "imagenet.resnet18-a",
+        "imagenet.resnet34-a",
+    ]
+    assert len(list(place.glob("runs/reproduce/imagenet.plain18-*/ten-crop-of-1.json"))) == 1
+
+
+def test_an_evaluation_that_was_done_is_not_done_again(ask, place, monkeypatch):
+    first = ask("table-2").result["rows"]
+    kept = {p: p.stat().st_mtime_ns for p in place.glob("runs/reproduce/*/ten-crop-of-1.json")}
+    assert ask("table-2").result["rows"] == first
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_tables_3_4_and_5_are_complete_on_imagenet(ask):
+    third, fourth, fifth = ask("table-3"), ask("table-4"), ask("table-5")
+    deep = ["ResNet-34 B", "ResNet-34 C", "ResNet-50", "ResNet-101", "ResNet-152"]
+    assert labels(third) == ["plain-34", "ResNet-34 A", *deep]
+    assert labels(fourth) == deep
+    assert labels(fifth) == [*deep, "all of them together"]
+    assert fourth.result["rows"][-1]["paper"] == "19.38 / 4.49"
+    for row in (*third.result["rows"], *fourth.result["rows"], *fifth.result["rows"]):
+        wrong = row["top1"]["mean"] * VALIDATION / 100
+        assert wrong == pytest.approx(round(wrong))
+        assert row["top5"]["mean"] <= row["top1"]["mean"]
+
+
+def test_every_network_of_the_tables_has_its_number_in_the_paper():
+    for name in ("table-2", "table-3", "figure-4"):
+        for network in STUDIES[name].networks:
+            _, recipe = network.recipe(quick=False)
+            assert recipe.total_steps == 600_000
+            assert recipe.expected is not None or network.recipe_name == "imagenet.resnet18"
