@@ -33,7 +33,7 @@ _RESNET_20, _RESNET_56 = (Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in 
 _RESNET_110 = Network("ResNet-110", "cifar10.resnet110")
 _HIGHWAY = tuple(Network(f"Highway-{d}", f"cifar10.highway{d}") for d in (20, 32))
 _DEEPENED = (32, 44, 56)
-_BATCH_IMAGES = 500  # of which the signals are measured
+_BATCH_IMAGES = 128  # of which the signals are measured
 
 
 def _construction(setting: Setting) -> Found:
