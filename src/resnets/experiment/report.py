@@ -23,33 +23,19 @@ def curves(records: Records, path: Path, *, title: str) -> None:
 
     Source: He et al. 2015, Fig. 6.
     """
-    compare({title: records}, path)
-
-
-def compare(runs: Mapping[str, Records], path: Path, *, top_percent: float | None = None) -> None:
-    """Draw several runs into one picture, a colour each.
-
-    Args:
-        runs: Journals by the name to print.
-        path: Where to write the picture.
-        top_percent: Upper end of the error axis.
-    """
     figure = Figure(figsize=(6.4, 4.4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for number, (name, records) in enumerate(runs.items()):
-        color = f"C{number}"
-        x, y = _line(records, "train_error_percent")
-        axes.plot(x, y, "--", color=color, linewidth=0.8, alpha=0.7, label=f"{name}, training")
-        for split in ("test", "validation"):
-            x, y = _line(records, f"{split}_top1_error_percent")
-            if not x:
-                continue
-            last = f"{name}, {split}: {y[-1]:.1f} %"
-            axes.plot(x, y, "-", color=color, linewidth=2.2, label=last)
+    x, y = _line(records, "train_error_percent")
+    axes.plot(x, y, "--", color="C0", linewidth=0.8, alpha=0.7, label=f"{title}, training")
+    for split in ("test", "validation"):
+        x, y = _line(records, f"{split}_top1_error_percent")
+        if x:
+            last = f"{title}, {split}: {y[-1]:.1f} %"
+            axes.plot(x, y, "-", color="C0", linewidth=2.2, label=last)
     axes.set_xlabel("updates")
     axes.set_ylabel("error (%)")
-    axes.set_ylim(0, top_percent)
+    axes.set_ylim(0, None)
     axes.grid(alpha=0.25)
     axes.legend()
     made = io.BytesIO()

@@ -40,12 +40,6 @@ def test_another_error_is_another_picture(tmp_path):
     assert not np.array_equal(a, c)
 
 
-def test_several_runs_share_one_picture(tmp_path):
-    report.compare({"one": records(), "two": records(50.0)}, tmp_path / "both", top_percent=60)
-    report.compare({"one": records()}, tmp_path / "one", top_percent=60)
-    assert not np.array_equal(pixels(tmp_path / "both"), pixels(tmp_path / "one"))
-
-
 def test_a_journal_of_a_diverged_run_or_an_empty_one_can_be_drawn(tmp_path):
     diverged = [*records(), {"update": 60, "loss": "nan", "train_error_percent": "nan"}]
     report.curves(diverged, tmp_path / "diverged", title="tiny")
