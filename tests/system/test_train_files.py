@@ -1,0 +1,147 @@
+"""The real command on image files: ImageNet's archives, class folders, and what is wrong there."""
+
+import io
+import json
+import signal
+import subprocess
+import tarfile
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnets.core import artifacts
+from resnets.data import imagenet, imagenet_classes
+from resnets.inference import checkpoints
+
+WNIDS = imagenet_classes.wnids()[::125]  # eight of the thousand
+TINY = [
+    *("--set", "data.augment.shorter_px=[48,64]", "--set", "data.augment.crop_px=48"),
+    *("--set", "precision=float32"),
+    *("--batch-size", "4", "--device", "cpu", "--compile", "off"),
+]
+
+
+def jpeg(seed, width=90, height=70):
+    made = io.BytesIO()
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((width, height)).save(made, "JPEG")
+    return made.getvalue()
+
+
+def archive(members, mode="w"):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as tar:
+        for name, inside in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(inside)
+            tar.addfile(about, io.BytesIO(inside))
+    return made.getvalue()
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """ImageNet as published, with two training and one validation image of eight classes."""
+    folder = tmp_path_factory.mktemp("data") / "ILSVRC2012"
+    folder.mkdir()
+    inner = {
+        f"{wnid}.tar": archive({f"{wnid}_{i}.JPEG": jpeg(2 * k + i) for i in range(2)})
+        for k, wnid in enumerate(WNIDS)
+    }
+    (folder / imagenet.TRAIN_TAR).write_bytes(archive(inner))
+    validation = {f"ILSVRC2012_val_{k + 1:08d}.JPEG": jpeg(100 + k, 70, 95) for k in range(8)}
+    (folder / imagenet.VALIDATION_TAR).write_bytes(archive(validation))
+    number_of = {label: number for number, label in imagenet_classes.index_by_devkit_id().items()}
+    truth = "".join(f"{number_of[125 * k]}\n" for k in range(8)).encode()
+    inside = {f"{imagenet.DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt": truth}
+    (folder / f"{imagenet.DEVKIT}.tar.gz").write_bytes(archive(inside, "w:gz"))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def classes(folder):
+    """Write the same kind of images as class folders."""
+    for split, count in (("train", 4), ("val", 2)):
+        for k, name in enumerate(("cat", "dog", "owl")):
+            place = folder / split / name
+            place.mkdir(parents=True)
+            for i in range(count):
+                (place / f"{i}.jpg").write_bytes(jpeg(10 * k + i, 70 + 9 * i, 80))
+    return folder
+
+
+def journal(run):
+    records = artifacts.read_lines(run / "journal.jsonl")
+    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in records]
+
+
+def test_imagenets_archives_are_trained_on_and_the_run_is_evaluated_to_its_last_line(
+    ask, archives, tmp_path
+):
+    run = tmp_path / "run"
+    words = ["train", "imagenet.resnet18", "--data", archives, "--out", run, *TINY]
+    answer = ask(*words, "--set", "total_steps=3", "--json")
+    assert answer.status == 0, answer.err
+    found = checkpoints.newest(run)
+    assert found.classes == imagenet_classes.names()
+    assert found.mean_hwc.shape == (48, 48, 3)
+    assert [r["update"] for r in journal(run) if "validation_images" in r] == [3, 3]
+    last = journal(run)[-1]
+    told = json.loads(answer.out)
+    assert (told["split"], told["images"], told["updates"]) == ("validation", 8, 3)
+    evaluated = ask("evaluate", run, "--data", archives, "--json")
+    assert evaluated.status == 0, evaluated.err
+    measured = json.loads(evaluated.out)
+    for key in ("top1_error_percent", "top5_error_percent", "images"):
+        assert measured[key] == last[f"validation_{key}"]
+
+
+def test_a_killed_process_is_resumed_to_the_bits_of_one_that_was_not(ask, command, tmp_path):
+    resnets, environment, _ = command
+    data = classes(tmp_path / "pets")
+    words = ["train", "imagenet.resnet18", "--data", data, "--model", "cifar-resnet8", *TINY]
+    words += ["--set", "total_steps=60", "--set", "schedule.every_steps=20"]
+    assert ask(*words, "--out", tmp_path / "whole").status == 0
+    run = tmp_path / "run"
+    with subprocess.Popen(
+        [*resnets, *map(str, words), "--out", str(run)],
+        env={**environment, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        until = time.monotonic() + 60
+        while not (run / "journal.jsonl").exists() or not journal(run):
+            assert time.monotonic() < until
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert (run / "checkpoints").is_dir()
+    assert ask("train", "--resume", run).status == 0
+    shas = {checkpoints.newest(tmp_path / name).weights_sha256 for name in ("run", "whole")}
+    assert len(shas) == 1
+    assert journal(run) == journal(tmp_path / "whole")
+
+
+def test_what_is_wrong_with_files_is_said_in_one_line_and_nothing_is_written(ask, tmp_path):
+    data, out = classes(tmp_path / "pets"), tmp_path / "run"
+    (data / "train" / "owl" / "2.jpg").write_bytes(b"no image")
+    words = ["train", "imagenet.resnet18", "--data", data, "--out", out]
+    for asked, told in (
+        ([*words, *TINY], "owl/2.jpg: not an image of a format that can be read; training needs"),
+        ([*words, "--batch-size", "13"], "batch_images: at most the 12 training images, got 13"),
+        ([*words, *TINY, "--set", "model.classes=4"], "model.classes: pets has 3 classes, got 4"),
+        (["train", "--data", data, "--out", out], "resnets train imagenet.resnet18 --data"),
+        (["train", "imagenet.resnet18", "--out", out], "imagenet: is not fetched"),
+    ):
+        answer = ask(*asked)
+        assert answer.status == 2
+        (line,) = answer.err.splitlines()
+        assert line.startswith("resnets: ")
+        assert told in line
+        assert not out.exists()
