@@ -4,8 +4,8 @@ import io
 import json
 import signal
 import subprocess
+import sys
 import tarfile
-import time
 
 import numpy as np
 import pytest
@@ -101,31 +101,46 @@ def test_imagenets_archives_are_trained_on_and_the_run_is_evaluated_to_its_last_
         assert measured[key] == last[f"validation_{key}"]
 
 
+# The command, saving after every update, until it kills itself after the eighth.
+KILLED = """
+import os, signal
+from resnets.cli.main import main
+from resnets.experiment import run
+
+run._SAVE_AFTER_S, run._SAVE_SHARE, updates = 0.0, 1e9, run.updates
+
+def until_killed(*given, **named):
+    for update in updates(*given, **named):
+        if update.number == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield update
+
+run.updates = until_killed
+main()
+"""
+
+
 def test_a_killed_process_is_resumed_to_the_bits_of_one_that_was_not(ask, command, tmp_path):
-    resnets, environment, _ = command
-    data = classes(tmp_path / "pets")
+    _, environment, _ = command
+    data, run = classes(tmp_path / "pets"), tmp_path / "run"
     words = ["train", "imagenet.resnet18", "--data", data, "--model", "cifar-resnet8", *TINY]
-    words += ["--set", "total_steps=60", "--set", "schedule.every_steps=20"]
-    assert ask(*words, "--out", tmp_path / "whole").status == 0
-    run = tmp_path / "run"
-    with subprocess.Popen(
-        [*resnets, *map(str, words), "--out", str(run)],
+    words += ["--set", "total_steps=12", "--set", "schedule.every_steps=3"]
+    words += ["--set", "schedule.patience=1", "--set", "schedule.min_improvement_percent=99"]
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, [*words, "--out", run])],
         env={**environment, "XDG_CACHE_HOME": str(tmp_path / "cache")},
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        until = time.monotonic() + 60
-        while not (run / "journal.jsonl").exists() or not journal(run):
-            assert time.monotonic() < until
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert (run / "checkpoints").is_dir()
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    assert checkpoints.newest(run).update == 7
     assert ask("train", "--resume", run).status == 0
+    assert ask(*words, "--out", tmp_path / "whole").status == 0
     shas = {checkpoints.newest(tmp_path / name).weights_sha256 for name in ("run", "whole")}
     assert len(shas) == 1
     assert journal(run) == journal(tmp_path / "whole")
+    assert [r["learning_rate"] for r in journal(run) if "loss" in r] == pytest.approx([0.001])
 
 
 def test_what_is_wrong_with_files_is_said_in_one_line_and_nothing_is_written(ask, tmp_path):
