@@ -2,7 +2,12 @@ import io
 import pickle
 import struct
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+
+from resnets.data.files import ImageFiles
 
 
 class AsPython2(pickle._Pickler):
@@ -32,3 +37,33 @@ def as_python_2():
         return made.getvalue()
 
     return dumps
+
+
+def png(seed, width, height):
+    made = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(made, "PNG")
+    return made.getvalue()
+
+
+class Shelf:
+    """Images of many sizes, whose label is their index, and a record of which were read."""
+
+    def __init__(self, count, damaged=()):
+        self.contents = [png(i, 12 + i, 30 - i) for i in range(count)]
+        for i in damaged:
+            self.contents[i] = b"no image"
+        self.read = []
+
+    def files(self):
+        def read(index):
+            self.read.append(index)
+            return self.contents[index]
+
+        names = tuple(f"n/{i}.png" for i in range(len(self.contents)))
+        return ImageFiles(names, torch.arange(len(names)), read)
+
+
+@pytest.fixture
+def shelf():
+    return Shelf

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ import torch
 from PIL import Image
 
 from resnets.cli import listing
-from resnets.data import opening
+from resnets.core.errors import ImageError
+from resnets.data import opening, sets
 from resnets.data.files import FileData, ImageFiles
+from resnets.data.sets import ImageSet
 
 
 def png(seed):
@@ -79,3 +82,35 @@ def test_the_digest_tells_names_labels_and_splits_apart(other):
     assert named("train", [("a.png", 0)]) == named("train", [("a.png", 0)])
     assert named("train", [("a.png", 0)]) != named("train", other)
     assert named("train", [("a.png", 0)]) != named("validation", [("a.png", 0)])
+
+
+def test_some_of_the_files_are_those_of_these_indices_in_their_order():
+    files = data(train=[(png(i), i) for i in range(5)]).splits["train"]
+    some = files.take(torch.tensor([4, 0, 2]))
+    assert some.names == ("4.png", "0.png", "2.png")
+    assert some.labels_n.tolist() == [4, 0, 2]
+    assert [some.read(i) for i in range(3)] == [png(4), png(0), png(2)]
+    fewer = some.take(torch.tensor([1, 0]))
+    assert (fewer.names, fewer.read(1)) == (("0.png", "4.png"), png(4))
+
+
+def test_what_is_held_out_of_files_is_what_is_held_out_of_as_many_images_in_memory():
+    files = data(train=[(png(i), i) for i in range(9)]).splits["train"]
+    left, held = sets.hold_out(files, 3)
+    memory = ImageSet(torch.zeros(9, 1, 1, 3, dtype=torch.uint8), torch.arange(9))
+    for some, same in zip((left, held), sets.hold_out(memory, 3), strict=True):
+        assert some.labels_n.tolist() == same.labels_n.tolist()
+        assert [some.read(i) for i in range(len(some))] == [png(i) for i in some.labels_n.tolist()]
+
+
+def test_an_image_is_decoded_by_its_index_and_a_damaged_one_is_named():
+    files = data(train=[(png(0), 0), (b"", 0)]).splits["train"]
+    assert files.image(0).size == (5, 6)
+    with pytest.raises(ImageError, match=r"^1\.png: not an image"):
+        files.image(1)
+
+
+def test_without_names_the_classes_are_the_indices_up_to_the_highest_of_any_split():
+    whole = data(train=[(png(0), 0)], validation=[(png(1), 3)])
+    assert whole.class_names == ("0", "1", "2", "3")
+    assert replace(whole, classes=("a", "b", "c", "d", "e")).class_names == (*"abcde",)

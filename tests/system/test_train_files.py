@@ -1,0 +1,162 @@
+"""The real command on image files: ImageNet's archives, class folders, and what is wrong there."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnets.core import artifacts
+from resnets.data import imagenet, imagenet_classes
+from resnets.inference import checkpoints
+
+WNIDS = imagenet_classes.wnids()[::125]  # eight of the thousand
+TINY = [
+    *("--set", "data.augment.shorter_px=[48,64]", "--set", "data.augment.crop_px=48"),
+    *("--set", "precision=float32"),
+    *("--batch-size", "4", "--device", "cpu", "--compile", "off"),
+]
+
+
+def jpeg(seed, width=90, height=70):
+    made = io.BytesIO()
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((width, height)).save(made, "JPEG")
+    return made.getvalue()
+
+
+def archive(members, mode="w"):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as tar:
+        for name, inside in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(inside)
+            tar.addfile(about, io.BytesIO(inside))
+    return made.getvalue()
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """ImageNet as published, with two training and one validation image of eight classes."""
+    folder = tmp_path_factory.mktemp("data") / "ILSVRC2012"
+    folder.mkdir()
+    inner = {
+        f"{wnid}.tar": archive({f"{wnid}_{i}.JPEG": jpeg(2 * k + i) for i in range(2)})
+        for k, wnid in enumerate(WNIDS)
+    }
+    (folder / imagenet.TRAIN_TAR).write_bytes(archive(inner))
+    validation = {f"ILSVRC2012_val_{k + 1:08d}.JPEG": jpeg(100 + k, 70, 95) for k in range(8)}
+    (folder / imagenet.VALIDATION_TAR).write_bytes(archive(validation))
+    number_of = {label: number for number, label in imagenet_classes.index_by_devkit_id().items()}
+    truth = "".join(f"{number_of[125 * k]}\n" for k in range(8)).encode()
+    inside = {f"{imagenet.DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt": truth}
+    (folder / f"{imagenet.DEVKIT}.tar.gz").write_bytes(archive(inside, "w:gz"))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def classes(folder):
+    """Write the same kind of images as class folders."""
+    for split, count in (("train", 4), ("val", 2)):
+        for k, name in enumerate(("cat", "dog", "owl")):
+            place = folder / split / name
+            place.mkdir(parents=True)
+            for i in range(count):
+                (place / f"{i}.jpg").write_bytes(jpeg(10 * k + i, 70 + 9 * i, 80))
+    return folder
+
+
+def journal(run):
+    records = artifacts.read_lines(run / "journal.jsonl")
+    return [{k: v for k, v in r.items() if k != "images_per_second"} for r in records]
+
+
+def test_imagenets_archives_are_trained_on_and_the_run_is_evaluated_to_its_last_line(
+    ask, archives, tmp_path
+):
+    run = tmp_path / "run"
+    words = ["train", "imagenet.resnet18", "--data", archives, "--out", run, *TINY]
+    answer = ask(*words, "--set", "total_steps=3", "--json")
+    assert answer.status == 0, answer.err
+    found = checkpoints.newest(run)
+    assert found.classes == imagenet_classes.names()
+    assert found.mean_hwc.shape == (48, 48, 3)
+    assert [r["update"] for r in journal(run) if "validation_images" in r] == [3, 3]
+    last = journal(run)[-1]
+    told = json.loads(answer.out)
+    assert (told["split"], told["images"], told["updates"]) == ("validation", 8, 3)
+    evaluated = ask("evaluate", run, "--data", archives, "--json")
+    assert evaluated.status == 0, evaluated.err
+    measured = json.loads(evaluated.out)
+    for key in ("top1_error_percent", "top5_error_percent", "images"):
+        assert measured[key] == last[f"validation_{key}"]
+
+
+# The command, saving after every update, until it kills itself after the eighth.
+KILLED = """
+import os, signal
+from resnets.cli.main import main
+from resnets.experiment import run
+
+run._SAVE_AFTER_S, run._SAVE_SHARE, updates = 0.0, 1e9, run.updates
+
+def until_killed(*given, **named):
+    for update in updates(*given, **named):
+        if update.number == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield update
+
+run.updates = until_killed
+main()
+"""
+
+
+def test_a_killed_process_is_resumed_to_the_bits_of_one_that_was_not(ask, command, tmp_path):
+    _, environment, _ = command
+    data, run = classes(tmp_path / "pets"), tmp_path / "run"
+    words = ["train", "imagenet.resnet18", "--data", data, "--model", "cifar-resnet8", *TINY]
+    words += ["--set", "total_steps=12", "--set", "schedule.every_steps=3"]
+    words += ["--set", "schedule.patience=1", "--set", "schedule.min_improvement_percent=99"]
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, [*words, "--out", run])],
+        env={**environment, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    assert checkpoints.newest(run).update == 7
+    assert ask("train", "--resume", run).status == 0
+    assert ask(*words, "--out", tmp_path / "whole").status == 0
+    shas = {checkpoints.newest(tmp_path / name).weights_sha256 for name in ("run", "whole")}
+    assert len(shas) == 1
+    assert journal(run) == journal(tmp_path / "whole")
+    assert [r["learning_rate"] for r in journal(run) if "loss" in r] == pytest.approx([0.001])
+
+
+def test_what_is_wrong_with_files_is_said_in_one_line_and_nothing_is_written(ask, tmp_path):
+    data, out = classes(tmp_path / "pets"), tmp_path / "run"
+    (data / "train" / "owl" / "2.jpg").write_bytes(b"no image")
+    words = ["train", "imagenet.resnet18", "--data", data, "--out", out]
+    for asked, told in (
+        ([*words, *TINY], "owl/2.jpg: not an image of a format that can be read; training needs"),
+        ([*words, "--batch-size", "13"], "batch_images: at most the 12 training images, got 13"),
+        ([*words, *TINY, "--set", "model.classes=4"], "model.classes: pets has 3 classes, got 4"),
+        (["train", "--data", data, "--out", out], "resnets train imagenet.resnet18 --data"),
+        (["train", "imagenet.resnet18", "--out", out], "imagenet: is not fetched"),
+    ):
+        answer = ask(*asked)
+        assert answer.status == 2
+        (line,) = answer.err.splitlines()
+        assert line.startswith("resnets: ")
+        assert told in line
+        assert not out.exists()
