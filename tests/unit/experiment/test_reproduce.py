@@ -1,14 +1,17 @@
 import json
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
 
+from resnets.core import artifacts
 from resnets.core.errors import DataError, InterruptedRunError, RecipeError
 from resnets.data import synthetic
-from resnets.experiment import run
+from resnets.experiment import run, trainings
 from resnets.experiment.reproduce import reproduce
 from resnets.inference import checkpoints
 
@@ -165,3 +168,34 @@ def test_runs_of_other_data_are_other_runs(here):
     other = replace(data, train=data.train.take(torch.arange(100)))
     reproduce("figure-1", quick=True, data=other, settings=SETTINGS)
     assert len(runs(here)) == 2 * len(first)
+
+
+def test_what_another_command_is_training_comes_last_and_is_waited_for(
+    made, here, monkeypatch, capsys
+):
+    first = next(name for name in runs(made) if "plain20" in name and name.endswith("seed0"))
+    held, let_go = threading.Event(), threading.Event()
+
+    def work_elsewhere():
+        with artifacts.alone(here / trainings.FOLDER / first, wait=False):
+            held.set()
+            let_go.wait(60)
+
+    def alone(folder, *, wait):
+        if wait:
+            let_go.set()
+        return own(folder, wait=wait)
+
+    own = artifacts.alone
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(work_elsewhere)
+        assert held.wait(60)
+        monkeypatch.setattr(trainings.artifacts, "alone", alone)
+        ask("figure-1")
+        other.result()
+    said = capsys.readouterr().err
+    assert said.index("plain-56, seed 0") < said.index("waiting for the other process")
+    assert len(runs(here)) == 2
+    assert all(
+        (here / trainings.FOLDER / name / "model.safetensors").exists() for name in runs(here)
+    )
