@@ -42,6 +42,9 @@ class Diagram:
 
     svg: str
 
+    def __repr__(self) -> str:
+        return f"<diagram of {len(self.svg):,} letters of SVG; .save(path) writes it>"
+
     def _repr_svg_(self) -> str:
         return self.svg
 

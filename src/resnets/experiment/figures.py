@@ -1,8 +1,9 @@
 """Figures of reproductions, drawn from their results alone."""
 
 import io
+import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from resnets.core import artifacts
 
 _WIDTH, _HEIGHT = 5.6, 4.2  # of one panel, inches
 _LETTERS = 72  # of a title over one panel
+_FAINTEST = 1e-10  # of the greatest value of a logarithmic axis
 
 
 def draw(result: Mapping[str, Any]) -> Figure:
@@ -33,7 +35,7 @@ def draw(result: Mapping[str, Any]) -> Figure:
         _panel(axes, panel)
     title = f"{result['source'].removeprefix('He et al. 2015, ')}: {result['title']}"
     if result["mode"] == "quick":
-        title += " (quick: short runs on a sample)"
+        title += f" (quick: short runs on {result['data']})"
     figure.suptitle(textwrap.fill(title, _LETTERS * len(panels)), fontsize=10)
     return figure
 
@@ -53,7 +55,7 @@ def _panel(axes: Axes, panel: Mapping[str, Any]) -> None:
         told = not line["dashed"] or line["label"] not in paired
         axes.plot(
             line["x"],
-            line["y"],
+            _numbers(line["y"]),
             "--" if line["dashed"] else "-",
             color=f"C{line['color']}",
             linewidth=0.9 if line["dashed"] else 2.0,
@@ -61,10 +63,20 @@ def _panel(axes: Axes, panel: Mapping[str, Any]) -> None:
         )
         if line["low"] is not None:
             axes.fill_between(
-                line["x"], line["low"], line["high"], color=f"C{line['color']}", alpha=0.15, lw=0
+                line["x"],
+                _numbers(line["low"]),
+                _numbers(line["high"]),
+                color=f"C{line['color']}",
+                alpha=0.15,
+                lw=0,
             )
     if panel["log"]:
         axes.set_yscale("log")
+        shown = [
+            y for line in panel["lines"] for y in line["y"] if not isinstance(y, str) and y > 0
+        ]
+        if shown:  # what underflows would press all else together
+            axes.set_ylim(max(min(shown), max(shown) * _FAINTEST), 2 * max(shown))
     else:
         axes.set_ylim(0, panel["top"])
     axes.set_xlabel(panel["x"])
@@ -72,3 +84,8 @@ def _panel(axes: Axes, panel: Mapping[str, Any]) -> None:
     axes.set_title(panel["title"], fontsize=10)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
+
+
+def _numbers(values: Sequence[float | str]) -> list[float]:
+    """Return numbers of which JSON has those that are not finite as words."""
+    return [float(value) for value in values]

@@ -19,7 +19,7 @@ from resnets.models.spec import ModelSpec
 from resnets.recipes import codec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Inspection:
     """A network's operations and cost; for a checkpoint also its recipe and its weights' hash.
 
@@ -58,6 +58,8 @@ class Inspection:
         why, *rest = self._sentences()
         text += ["", *textwrap.wrap(why, 100), *rest]
         return "\n".join(text)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         blocks = [

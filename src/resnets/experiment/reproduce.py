@@ -29,7 +29,7 @@ from resnets.recipes import codec
 FORMAT: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reproduction:
     """What a study found; shows as a table in `print` and in a notebook.
 
@@ -56,6 +56,8 @@ class Reproduction:
 
     def __str__(self) -> str:
         return results.text(self.result)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         rows = results.cells(self.result)
@@ -102,7 +104,7 @@ def reproduce(
         if quick or data is not None or settings:
             raise RecipeError(f"{name}: counts and trains nothing, it takes no other argument")
         found = study.find(Setting(False, (), None, where))
-        return _write(name, study, found, (), ["reproduce", name])
+        return _write(name, study, found, None, (), ["reproduce", name])
     if networks is None:
         raise RecipeError(
             f"{name}: has no quick form; `resnets list studies` shows what has, and --data D "
@@ -120,7 +122,7 @@ def reproduce(
     words = ["reproduce", name, *(["--quick"] if quick else []), "--seeds", str(seeds)]
     words += ["--data", str(data)] if isinstance(data, str | Path) else []
     words += [word for setting in settings for word in ("--set", setting)]
-    return _write(name, study, found, trained, words, quick=quick, settings=settings)
+    return _write(name, study, found, opened, trained, words, quick=quick, settings=settings)
 
 
 def _open(
@@ -147,6 +149,7 @@ def _write(
     name: str,
     study: Study,
     found: Found,
+    data: DataSet | FileData | None,
     trained: Sequence[Trained],
     words: Sequence[str],
     *,
@@ -161,6 +164,7 @@ def _write(
         "title": study.title,
         "source": study.source,
         "mode": "quick" if quick else "full" if trained else "exact",
+        "data": None if data is None else data.name,
         "settings": list(settings),
         "columns": dict(found.columns),
         "rows": [dict(row) for row in found.rows],

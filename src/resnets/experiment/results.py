@@ -28,7 +28,7 @@ def title(result: Mapping[str, Any]) -> str:
     """Return one line: what it is, where the paper has it, and how it was run."""
     how = {
         "exact": "counted",
-        "quick": "quick: short runs on the built-in sample",
+        "quick": f"quick: short runs on {result['data']}",
         "full": "the paper's protocol",
     }[result["mode"]]
     changed = f", with {', '.join(result['settings'])}" if result["settings"] else ""

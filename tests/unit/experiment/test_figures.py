@@ -23,6 +23,7 @@ def result(*panels, mode="full"):
         "title": "A title",
         "source": "He et al. 2015, Fig. 6",
         "mode": mode,
+        "data": "some-data",
         "panels": [
             {"title": "one", "x": "iterations", "y": "error (%)", "log": False, "top": 20.0} | panel
             for panel in panels
@@ -54,7 +55,15 @@ def test_a_logarithmic_axis_takes_zeros_and_words():
     figure = figures.draw(
         result({"lines": [line("a", y=[1.0, 0.0, "inf"])], "log": True, "top": None})
     )
-    assert figure.axes[0].get_yscale() == "log"
+    (axes,) = figure.axes
+    assert axes.get_yscale() == "log"
+    assert axes.lines[0].get_ydata().tolist() == [1.0, 0.0, float("inf")]
+
+
+def test_what_underflows_does_not_press_the_other_lines_together():
+    lines = [line("a"), line("b", y=[1e-40, 1e-45, 0.0])]
+    figure = figures.draw(result({"lines": lines, "log": True, "top": None}))
+    assert figure.axes[0].get_ylim() == pytest.approx((3e-10, 6.0))
 
 
 @pytest.mark.parametrize(("mode", "told"), [("quick", True), ("full", False)])

@@ -27,6 +27,7 @@ def result(study="figure-1", mode="full", error=9.0, **changed):
         "title": "A title",
         "source": "He et al. 2015, Fig. 1",
         "mode": mode,
+        "data": "some-data",
         "settings": [],
         "columns": {"network": "network", "paper": "paper", "test": "ours", "n": "n"},
         "rows": [

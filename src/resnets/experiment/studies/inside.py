@@ -108,12 +108,12 @@ def _gradients(setting: Setting) -> Found:
     ]
     rows = [_signal_row(name, found) for name, found in measured.items()]
     by_name = {row["network"]: row for row in rows}
-    new, old = by_name["plain-56 new, He, BN"], by_name["plain-56 new, N(0, 0.01^2), no BN"]
     says = (
-        f"With BN and He's initialisation the gradient at the first layer of plain-56 is "
-        f"{new['backward_ratio']:.2g} times that at its last convolution, in the trained network "
-        f"{by_name['plain-56 trained, He, BN']['backward_ratio']:.2g} times; without BN and from "
-        f"N(0, 0.01^2) it is {old['backward_ratio']:.2g} times."
+        f"The gradient at the first layer of plain-56 is {_times(by_name, 'plain-56 new, He, BN')} "
+        "that at its last convolution when it is new, with BN and He's initialisation, and "
+        f"{_times(by_name, 'plain-56 trained, He, BN')} when it is trained; in ResNet-56, trained, "
+        f"{_times(by_name, 'ResNet-56 trained, He, BN')}. Without BN and from N(0, 0.01^2) it is "
+        f"{_times(by_name, 'plain-56 new, N(0, 0.01^2), no BN')}."
     )
     columns = {
         "network": "network",
@@ -145,6 +145,11 @@ def _signals(made: ResNet, setting: Setting) -> list[Signal]:
         some, batches.mean_image(train), batch_images=images, device=setting.device
     )
     return signals.signals(made.to(setting.device), batch, F.cross_entropy)
+
+
+def _times(rows: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    ratio = rows[name]["backward_ratio"]
+    return "gone at both" if math.isnan(ratio) else f"{ratio:.2g} times"
 
 
 def _signal_row(name: str, found: Sequence[Signal]) -> dict[str, Any]:
