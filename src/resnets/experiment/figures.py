@@ -1,7 +1,6 @@
 """Figures of reproductions, drawn from their results alone."""
 
 import io
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
