@@ -9,7 +9,7 @@ Expected of the full runs: the errors of Table 6, which the recipes name. Traini
 the training batches over the last epoch.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from resnets.experiment import paper
@@ -47,7 +47,7 @@ def error_rows(setting: Setting) -> list[dict[str, Any]]:
         rows.append(
             {
                 "network": label,
-                "paper": _printed(label.split(",")[0]),
+                "paper": _printed(label.removesuffix(", A")),
                 "best": min(tests),
                 "test": spread(tests),
                 "train": spread(trains),
@@ -103,19 +103,31 @@ def compared(rows: Sequence[dict[str, Any]], shallow: str, deep: str) -> str:
     """Return a sentence on how a deeper network did beside a shallower one."""
     by_label = {row["network"]: row for row in rows}
     a, b = by_label[shallow], by_label[deep]
-    train = [row["train"]["mean"] for row in (a, b)]
-    test = [row["test"]["mean"] for row in (a, b)]
-    worse = [later > earlier for earlier, later in (train, test)]
-    verdict = {
-        (True, True): "deeper is worse in both",
-        (True, False): "deeper is worse in training error alone",
-        (False, True): "deeper is worse in test error alone",
-        (False, False): "deeper is no worse",
-    }[worse[0], worse[1]]
     return (
-        f"From {shallow} to {deep} training error goes from {train[0]:.1f} to {train[1]:.1f} %, "
-        f"test error from {test[0]:.1f} to {test[1]:.1f} %: {verdict}."
+        f"From {shallow} to {deep} training error {_change(a['train'], b['train'])}, test error "
+        f"{_change(a['test'], b['test'])}."
     )
+
+
+def _change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return what became of an error: a change within the deviation over seeds is none."""
+    told = f"from {before['mean']:.1f} to {after['mean']:.1f} %"
+    return f"{changed(before, after, 'falls', 'rises', 'hardly changes')} {told}"
+
+
+def changed(
+    before: Mapping[str, Any], after: Mapping[str, Any], down: str, up: str, neither: str
+) -> str:
+    """Return the word for a change of one spread to another.
+
+    Below the greater of their deviations over seeds it is `neither`; of single runs every change
+    counts, and the table says that n is 1.
+    """
+    noise = max(before["deviation"] or 0.0, after["deviation"] or 0.0)
+    gap = after["mean"] - before["mean"]
+    if abs(gap) <= noise or gap == 0:
+        return neither
+    return up if gap > 0 else down
 
 
 def _top(setting: Setting) -> float:

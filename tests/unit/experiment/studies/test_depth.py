@@ -5,23 +5,27 @@ from resnets.experiment.studies.catalogue import STUDIES
 from resnets.recipes import catalogue, codec
 
 
-def row(name, train, test):
-    spread = {"deviation": None, "values": []}
+def row(name, train, test, deviation=None):
+    spread = {"deviation": deviation, "values": []}
     return {"network": name, "train": {"mean": train, **spread}, "test": {"mean": test, **spread}}
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "verdict"),
+    ("train", "deviation", "words"),
     [
-        (30.0, 40.0, "deeper is worse in both"),
-        (30.0, 10.0, "deeper is worse in training error alone"),
-        (10.0, 40.0, "deeper is worse in test error alone"),
-        (20.0, 30.0, "deeper is no worse"),
+        (30.0, None, "training error rises from 20.0 to 30.0 %"),
+        (10.0, None, "training error falls from 20.0 to 10.0 %"),
+        (20.0, None, "training error hardly changes from 20.0 to 20.0 %"),
+        (30.0, 9.0, "training error rises"),
+        (30.0, 11.0, "training error hardly changes"),
+        (10.0, 11.0, "training error hardly changes"),
     ],
 )
-def test_the_sentence_follows_the_numbers(train, test, verdict):
-    rows = [row("a", 20.0, 30.0), row("b", train, test)]
-    assert depth.compared(rows, "a", "b").endswith(f": {verdict}.")
+def test_the_sentence_follows_the_numbers_and_their_deviation(train, deviation, words):
+    rows = [row("a", 20.0, 30.0, deviation), row("b", train, 35.0)]
+    said = depth.compared(rows, "a", "b")
+    assert said.startswith(f"From a to b {words}")
+    assert "test error" in said
 
 
 def test_a_curve_over_seeds_is_the_mean_within_the_band_they_span():
@@ -62,3 +66,4 @@ def test_table_6_prints_the_best_and_the_mean_of_110_layers():
     assert depth._printed("ResNet-110") == "6.43 (6.61 +- 0.16)"
     assert depth._printed("ResNet-20") == 8.75
     assert depth._printed("plain-20") is None
+    assert depth._printed("ResNet-20, B") is None  # Table 6 has option A alone
