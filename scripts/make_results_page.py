@@ -9,7 +9,7 @@ PAGE = ROOT / "docs" / "results.md"
 
 
 def main() -> None:
-    PAGE.write_text(results.page(ROOT / "results"), encoding="utf-8")
+    PAGE.write_text(results.page((ROOT / "results").glob("*.json")), encoding="utf-8")
     print(f"{PAGE.relative_to(ROOT)} written")
 
 

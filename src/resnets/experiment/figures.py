@@ -35,6 +35,8 @@ def draw(result: Mapping[str, Any]) -> Figure:
     title = f"{result['source'].removeprefix('He et al. 2015, ')}: {result['title']}"
     if result["mode"] == "quick":
         title += f" (quick: short runs on {result['data']})"
+    elif result["changed"]:
+        title += f" (changed: on {', '.join([result['data'], *result['settings']])})"
     figure.suptitle(textwrap.fill(title, _LETTERS * len(panels)), fontsize=10)
     return figure
 

@@ -40,9 +40,8 @@ TABLE_6_MEANS: Final = {
 # He et al. 2015, Tables 2 and 3: ImageNet validation, 10-crop, top-1 and top-5 error in percent
 TEN_CROP: Final[dict[str, tuple[float | None, float | None]]] = {
     "plain-18": (27.94, None),
-    "ResNet-18": (27.88, None),
+    "ResNet-18 A": (27.88, None),
     "plain-34": (28.54, 10.02),
-    "ResNet-34": (25.03, 7.76),
     "ResNet-34 A": (25.03, 7.76),
     "ResNet-34 B": (24.52, 7.46),
     "ResNet-34 C": (24.19, 7.40),

@@ -2,14 +2,17 @@
 
 results/NAME.json          what was found, from where, beside the paper's numbers
 results/NAME.quick.json    the same of short runs on the built-in sample; never mixed with full ones
+results/NAME[.quick].changed-DIGEST.json   with other data or settings than the study's own
 results/NAME[.quick].png   its figure, where the paper has one
 runs/reproduce/            the runs, which studies share
 """
 
+import hashlib
 import html
+import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +26,11 @@ from resnets.data.sets import DataSet
 from resnets.experiment import figures, provenance, results, trainings
 from resnets.experiment.studies import catalogue
 from resnets.experiment.studies.study import Found, Setting, Study
-from resnets.experiment.trainings import Trained, Training
+from resnets.experiment.trainings import Training
 from resnets.recipes import codec
 
 FORMAT: Final = 1
+_IMAGENET_CLASSES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -88,11 +92,13 @@ def reproduce(
         seeds: How many runs of each network, with seeds 0, 1, ...
         data: What to train on; by default what the recipes name. ImageNet must be given.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
-        settings: `a.b=value` for every recipe; the result is labelled with them.
+        settings: `a.b=value` for every recipe, but for its model and name of data; the result is
+            labelled with them.
 
     Raises:
         RecipeError: No study has that name or that form.
         DataError: Its data is missing.
+        DivergedError: A training diverged; the others were done.
         InterruptedRunError: It was told to stop; the same call continues.
     """
     study = catalogue.named(name)
@@ -101,15 +107,17 @@ def reproduce(
     where = hardware.device(device)
     networks = study.quick_networks if quick else study.networks
     if study.needs == "nothing":
-        if quick or data is not None or settings:
+        if quick or data is not None or settings or seeds > 1:
             raise RecipeError(f"{name}: counts and trains nothing, it takes no other argument")
         found = study.find(Setting(False, (), None, where))
-        return _write(name, study, found, None, (), ["reproduce", name])
+        exact = {"mode": "exact", "changed": False, "data": None, "settings": [], "trainings": []}
+        return _write(name, study, found, name, [name], exact)
     if networks is None:
         raise RecipeError(
             f"{name}: has no quick form; `resnets list studies` shows what has, and --data D "
             "starts the full one"
         )
+    _check_settings(name, study, settings)
     wanted = [
         Training(network.label, recipe_name, codec.override(recipe, settings), seed)
         for seed in range(seeds)
@@ -117,12 +125,52 @@ def reproduce(
         for recipe_name, recipe in [network.recipe(quick=quick)]
     ]
     opened = _open(name, study, data, quick)
+    own = _is_own(study, opened, quick)
+    stem = f"{name}.quick" if quick else name
+    if settings or not own:
+        text = json.dumps([opened.digest, sorted(settings)])
+        stem += f".changed-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    _check_seeds(_path(stem), seeds)
     trained = trainings.train(wanted, opened, device)
     found = study.find(Setting(quick, trained, opened, where))
-    words = ["reproduce", name, *(["--quick"] if quick else []), "--seeds", str(seeds)]
-    words += ["--data", str(data)] if isinstance(data, str | Path) else []
+    words = [name, *(["--quick"] if quick else []), "--seeds", str(seeds)]
+    words += [] if own and study.needs != "imagenet" else ["--data", opened.name]
     words += [word for setting in settings for word in ("--set", setting)]
-    return _write(name, study, found, opened, trained, words, quick=quick, settings=settings)
+    about = {
+        "mode": "quick" if quick else "full",
+        "changed": bool(settings) or not own,
+        "data": opened.name,
+        "settings": list(settings),
+        "trainings": [each.describe() for each in trained],
+    }
+    return _write(name, study, found, stem, words, about)
+
+
+def _check_settings(name: str, study: Study, settings: Sequence[str]) -> None:
+    """Refuse what would make a study something else than it says it is."""
+    fixed = ["model", "data.name", *(["data.held_out_images"] if study.needs == "cifar10" else [])]
+    for setting in settings:
+        path = setting.partition("=")[0]
+        if path in fixed or path.startswith("model."):
+            raise RecipeError(f"--set {path}: {name} names its own; leave it out")
+
+
+def _is_own(study: Study, data: DataSet | FileData, quick: bool) -> bool:
+    """Tell whether the data is that of the study; ImageNet is told by its thousand classes."""
+    if isinstance(data, FileData):
+        return len(data.class_names) == _IMAGENET_CLASSES
+    return data.name == ("cifar10-sample" if quick else study.needs)
+
+
+def _check_seeds(path: Path, seeds: int) -> None:
+    """Refuse to write a result of fewer seeds over one of more."""
+    if not path.exists():
+        return
+    kept = len({each["seed"] for each in artifacts.read_json(path)["trainings"]})
+    if kept > seeds:
+        raise RecipeError(
+            f"{path}: holds {kept} seeds; ask for as many (--seeds {kept}) or move it away"
+        )
 
 
 def _open(
@@ -149,46 +197,36 @@ def _write(
     name: str,
     study: Study,
     found: Found,
-    data: DataSet | FileData | None,
-    trained: Sequence[Trained],
+    stem: str,
     words: Sequence[str],
-    *,
-    quick: bool = False,
-    settings: Sequence[str] = (),
+    about: Mapping[str, Any],
 ) -> Reproduction:
     """Write what was found, and say by which command and at which commit."""
-    stem = ".".join([name, *(["quick"] if quick else []), *(["changed"] if settings else [])])
-    result = {
+    made = {
         "format": FORMAT,
         "study": name,
         "title": study.title,
         "source": study.source,
-        "mode": "quick" if quick else "full" if trained else "exact",
-        "data": None if data is None else data.name,
-        "settings": list(settings),
+        **about,
         "columns": dict(found.columns),
-        "rows": [dict(row) for row in found.rows],
+        "rows": [{key: row.get(key) for key in found.columns} for row in found.rows],
         "says": found.says,
-        "panels": [
-            asdict(replace(p, lines=[_plain(line) for line in p.lines])) for p in found.panels
-        ],
-        "trainings": [each.describe() for each in trained],
-        "provenance": {**provenance.collect(), "command": shlex.join(["resnets", *words])},
+        "panels": [asdict(panel) for panel in found.panels],
+        "provenance": {
+            **provenance.collect(),
+            "command": shlex.join(["resnets", "reproduce", *words]),
+        },
     }
-    path = Path("results") / f"{stem}.json"
-    artifacts.write_bytes(path, results.encode(result))
+    content = results.encode(made)
+    result = json.loads(content)
+    path = _path(stem)
     figure = path.with_suffix(".png") if found.panels else None
-    if figure is not None:
-        figures.save(figures.draw(result), figure)
+    with artifacts.alone(path.parent, wait=True):
+        if figure is not None:
+            figures.save(figures.draw(result), figure)
+        artifacts.write_bytes(path, content)
     return Reproduction(result, path, figure)
 
 
-def _plain(line: Any) -> Any:
-    """Return a line whose numbers are lists, as JSON has them."""
-    return replace(
-        line,
-        x=list(line.x),
-        y=list(line.y),
-        low=None if line.low is None else list(line.low),
-        high=None if line.high is None else list(line.high),
-    )
+def _path(stem: str) -> Path:
+    return Path("results") / f"{stem}.json"

@@ -13,9 +13,8 @@ from typing import Any
 from resnets.core import artifacts
 from resnets.experiment.studies import catalogue
 
-_NUMBERS = re.compile(
-    r"\[\s+((?:-?[\d.e+-]+|NaN|-?Infinity|null)(?:,\s+(?:-?[\d.e+-]+|NaN|-?Infinity|null))*)\s+\]"
-)
+_NUMBER = r"(?:-?[\d.]+(?:e[+-]\d+)?|null)"
+_NUMBERS = re.compile(rf"\[\s+({_NUMBER}(?:,\s+{_NUMBER})*)\s+\]")
 
 
 def encode(result: Mapping[str, Any]) -> bytes:
@@ -31,7 +30,8 @@ def title(result: Mapping[str, Any]) -> str:
         "quick": f"quick: short runs on {result['data']}",
         "full": "the paper's protocol",
     }[result["mode"]]
-    changed = f", with {', '.join(result['settings'])}" if result["settings"] else ""
+    with_ = [*([f"on {result['data']}"] if result["changed"] else []), *result["settings"]]
+    changed = f"; changed: {', '.join(with_)}" if with_ else ""
     return f"{result['title']} ({result['source']}; {how}{changed})"
 
 
@@ -53,14 +53,15 @@ def text(result: Mapping[str, Any]) -> str:
     return "\n".join([title(result), "", *lines, "", result["says"]])
 
 
-def page(folder: Path) -> str:
-    """Return docs/results.md: every result of a folder beside the paper's numbers.
+def page(paths: Iterable[Path]) -> str:
+    """Return docs/results.md: every result beside the paper's numbers.
 
     Args:
-        folder: Of the results: those of `resnets reproduce`, and measurements of other commands.
+        paths: Of the results: those of `resnets reproduce`, of which changed ones are left out,
+            and measurements of other commands.
     """
-    found = [artifacts.read_json(path) for path in sorted(folder.glob("*.json"))]
-    ours = [each for each in found if "study" in each and not each["settings"]]
+    found = [artifacts.read_json(path) for path in sorted(paths)]
+    ours = [each for each in found if "study" in each and not each["changed"]]
     parts = [
         "# Results\n\nMade by `make paper` from results/*.json; do not edit. Each number says how "
         "it was run: n is the number of seeds, +- the deviation over them. Quick results are short "
@@ -88,7 +89,7 @@ def _section(result: Mapping[str, Any]) -> str:
     lines = [
         f"### {result['study']}: {result['title']}\n",
         f"{result['source']}. `{result['provenance']['command']}`\n",
-        *(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)),
+        *map(_markdown, (head, ["---"] * len(head), *body)),
         "",
         result["says"] + "\n",
     ]
@@ -137,7 +138,7 @@ def _measurement(made: Mapping[str, Any]) -> str:
     commit = (made.get("provenance") or rows[0]["provenance"])["commit"]
     lines = [
         f"### {made['what']}\n",
-        *(f"| {' | '.join(row)} |" for row in table),
+        *map(_markdown, table),
         "",
         f"`{made['command']}` on {machine['processor']} ({machine['device']}, "
         f"{machine['threads']} threads); commit {str(commit)[:12]}.\n",
@@ -163,8 +164,13 @@ def _not_run(done: set[tuple[str, str]]) -> str:
             lines.append(f"- {name} by the paper's protocol: {need}; the command is complete.")
         if study.quick_networks and (name, "quick") not in done:
             lines.append(f"- {name} --quick.")
-    lines += [f"- {name}: {what}." for name, what in catalogue.GAPS.items()]
+    beside = {**catalogue.BESIDE, **catalogue.GAPS}
+    lines += [f"- {name}: {what}." for name, what in beside.items()]
     return "\n".join(lines) + "\n"
+
+
+def _markdown(cells_of_row: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells_of_row) + " |"
 
 
 def _cell(value: Any) -> str:

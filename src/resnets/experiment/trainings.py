@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from resnets.core import artifacts, hardware, progress
-from resnets.core.errors import BusyError, InterruptedRunError
+from resnets.core.errors import BusyError, DivergedError, InterruptedRunError, RunError
 from resnets.data.files import FileData
 from resnets.data.sets import DataSet
 from resnets.experiment import build, manifests, run
@@ -73,10 +73,15 @@ class Trained:
     @property
     def last_error_percent(self) -> float:
         """The error on the split, after the last update."""
-        return self.curve(f"{self.split}_top1_error_percent")[1][-1]
+        errors = self.curve(f"{self.split}_top1_error_percent")[1]
+        if not errors:
+            raise RunError(f"{self.folder}: its journal holds no result; remove it to train again")
+        return errors[-1]
 
     def last_train_error_percent(self, images: int) -> float:
         """Return the mean error of the training batches over the last epoch.
+
+        Of a run of less than five epochs: over the last fifth of it.
 
         Batches are augmented and BN uses their own statistics, as in the paper's dashed curves.
 
@@ -84,10 +89,10 @@ class Trained:
             images: In an epoch.
         """
         recipe = self.training.recipe
-        epoch = math.ceil(images / recipe.batch_images)
+        length = min(math.ceil(images / recipe.batch_images), math.ceil(recipe.total_steps / 5))
         updates, errors = self.curve("train_error_percent")
-        last = [e for u, e in zip(updates, errors, strict=True) if u > recipe.total_steps - epoch]
-        return math.fsum(last or errors[-1:]) / len(last or errors[-1:])
+        last = [e for u, e in zip(updates, errors, strict=True) if u > recipe.total_steps - length]
+        return math.fsum(last) / len(last)
 
     @property
     def minutes(self) -> float:
@@ -128,11 +133,13 @@ def train(
 
     Raises:
         InterruptedRunError: It was told to stop; the same command continues.
+        DivergedError: Some did, which is said after all others are trained.
     """
     made = [_placed(training, data, device) for training in wanted]
     todo = deque(each for each in made if not (each.folder / FINISHED).exists())
     before, clock = len(made) - len(todo), _Clock(data)
     elsewhere: set[Path] = set()  # what another process was training when its turn came
+    diverged: list[str] = []
     while todo:
         each = todo.popleft()
         training = each.training
@@ -150,11 +157,19 @@ def train(
                     pass
             elsewhere.add(each.folder)
             todo.append(each)
+        except DivergedError as err:
+            sys.stderr.write(f"{err}\n")
+            diverged.append(f"{training.label}, seed {training.seed}")
         except InterruptedRunError as err:
             raise InterruptedRunError(
                 f"stopped and saved in {each.folder}; the same command continues",
                 err.exit_status - 128,
             ) from err
+    if diverged:
+        raise DivergedError(
+            f"diverged: {'; '.join(diverged)}; the others are trained; a lower rate is another "
+            "experiment: --set optim.learning_rate=X"
+        )
     return made
 
 
@@ -168,8 +183,10 @@ class _Clock:
 
     @contextlib.contextmanager
     def timing(self, each: Trained) -> Iterator[None]:
-        begun = time.monotonic()
+        anew, begun = not (each.folder / MANIFEST).exists(), time.monotonic()
         yield
+        if not anew:
+            return  # part of it was done before, or elsewhere
         self.cost += self._cost(each)
         self.seconds += time.monotonic() - begun
 
@@ -196,11 +213,18 @@ def _train(each: Trained, data: DataSet | FileData, device: str | None) -> None:
         run.resume(each.folder, data, device=device)
         return
     training = each.training
-    run.start(
-        training.recipe,
-        data,
-        name=training.name,
-        out=each.folder,
-        seed=training.seed,
-        device=device,
-    )
+    try:
+        run.start(
+            training.recipe,
+            data,
+            name=training.name,
+            out=each.folder,
+            seed=training.seed,
+            device=device,
+        )
+    except BusyError:
+        raise
+    except RunError:
+        if not (each.folder / MANIFEST).exists():
+            raise
+        run.resume(each.folder, data, device=device)  # another command began it a moment ago

@@ -26,6 +26,14 @@ STUDIES: Final[dict[str, Study]] = {
 }
 # What the paper has and this version cannot do.
 GAPS: Final = {"detection": "Tables 7 and 8, appendices: the detector is not written yet"}
+# What no study asks for, and how to have it all the same.
+BESIDE: Final = {
+    "plain-110 (above 60 %, sec. 4.2)": "`resnets train cifar10.plain110`",
+    "ResNet-1202 (7.93 %, Table 6)": "`resnets train cifar10.resnet1202`",
+    "VGG, GoogLeNet, PReLU-net, BN-inception (rows of Tables 3 to 5)": (
+        "others' networks, whose errors are theirs; `resnets evaluate` takes their weights"
+    ),
+}
 
 
 def named(name: str) -> Study:

@@ -83,7 +83,7 @@ def _parameters(setting: Setting) -> Found:
             "agrees": "agrees",
         },
         rows=rows,
-        says=f"{agree} of {len(rows)} printed numbers are ours rounded to their digits.",
+        says=f"{agree} of {len(rows)} printed numbers are ours rounded or cut to their digits.",
     )
 
 

@@ -25,6 +25,7 @@ _OPTIONS = (
     Network("ResNet-20, B", "cifar10.resnet20-b"),
     Network("ResNet-20, C", "cifar10.resnet20-c"),
 )
+_LAST_DIGIT = 0.05  # half of the last one in sentences
 _MOST_POINTS = 160  # of a curve in a result
 
 _COLUMNS = {
@@ -52,6 +53,7 @@ def error_rows(setting: Setting) -> list[dict[str, Any]]:
                 "test": spread(tests),
                 "train": spread(trains),
                 "n": len(runs),
+                "split": runs[0].split,
             }
         )
     return rows
@@ -104,8 +106,8 @@ def compared(rows: Sequence[dict[str, Any]], shallow: str, deep: str) -> str:
     by_label = {row["network"]: row for row in rows}
     a, b = by_label[shallow], by_label[deep]
     return (
-        f"From {shallow} to {deep} training error {_change(a['train'], b['train'])}, test error "
-        f"{_change(a['test'], b['test'])}."
+        f"From {shallow} to {deep} training error {_change(a['train'], b['train'])}, "
+        f"{a['split']} error {_change(a['test'], b['test'])}."
     )
 
 
@@ -120,12 +122,12 @@ def changed(
 ) -> str:
     """Return the word for a change of one spread to another.
 
-    Below the greater of their deviations over seeds it is `neither`; of single runs every change
-    counts, and the table says that n is 1.
+    Below the greater of their deviations over seeds, or the last digit that is told, it is
+    `neither`; of single runs there is no deviation, and the table says that n is 1.
     """
-    noise = max(before["deviation"] or 0.0, after["deviation"] or 0.0)
+    noise = max(before["deviation"] or 0.0, after["deviation"] or 0.0, _LAST_DIGIT)
     gap = after["mean"] - before["mean"]
-    if abs(gap) <= noise or gap == 0:
+    if abs(gap) < noise:
         return neither
     return up if gap > 0 else down
 

@@ -11,6 +11,7 @@ from resnets.data.sets import DataSet
 from resnets.evaluation.views import Protocol
 from resnets.experiment import evaluate as evaluating
 from resnets.experiment.trainings import Trained
+from resnets.inference import checkpoints
 
 
 def evaluate(
@@ -24,7 +25,8 @@ def evaluate(
     What was measured before on the same data and weights is read, not measured again.
     """
     kept = runs[-1].folder / f"{protocol}-of-{len(runs)}.json"
-    asked = {"data_digest": data.digest, "folders": [each.folder.name for each in runs]}
+    weights = [checkpoints.newest(each.folder).weights_sha256 for each in runs]
+    asked = {"data_digest": data.digest, "weights_sha256": weights}
     if kept.exists():
         found: dict[str, Any] = artifacts.read_json(kept)
         if found["asked"] == asked:
@@ -32,5 +34,6 @@ def evaluate(
     folders = [each.folder for each in runs]
     measured = evaluating.evaluate(folders, data, protocol=protocol, device=str(device))
     found = {**measured.to_dict(), "asked": asked}
-    artifacts.write_json(kept, found)
+    with artifacts.alone(kept.parent, wait=True):
+        artifacts.write_json(kept, found)
     return found

@@ -43,10 +43,18 @@ def _quick(name: str) -> Recipe:
     )
 
 
-_FIGURE_4 = tuple(
-    Network(f"{kind}-{d}", f"imagenet.{name}{d}", _quick(f"{name}{d}-small"))
-    for kind, name in (("plain", "plain"), ("ResNet", "resnet"))
-    for d in (18, 34)
+# Without more parameters than the plain ones: option A. The small-image variants have option B.
+_FIGURE_4 = (
+    Network("plain-18", "imagenet.plain18"),
+    Network("plain-34", "imagenet.plain34"),
+    Network("ResNet-18 A", "imagenet.resnet18-a"),
+    Network("ResNet-34 A", "imagenet.resnet34-a"),
+)
+_QUICK_FIGURE_4 = (
+    Network("plain-18", "imagenet.plain18", _quick("plain18-small")),
+    Network("plain-34", "imagenet.plain34", _quick("plain34-small")),
+    Network("ResNet-18 B", "imagenet.resnet18", _quick("resnet18-small")),
+    Network("ResNet-34 B", "imagenet.resnet34", _quick("resnet34-small")),
 )
 _TABLE_3 = (
     Network("plain-34", "imagenet.plain34"),
@@ -73,14 +81,12 @@ def _figure_4(setting: Setting) -> Found:
     rows = depth.error_rows(setting)
     for row in rows:
         row["paper"] = paper.TEN_CROP.get(row["network"], (None, None))[0]
-    plain, residual = (
-        depth.curves(
-            f"{title} networks",
-            [each for each in setting.networks() if each[0].startswith(title_begins)],
-            100.0 if setting.quick else 60.0,
-        )
-        for title, title_begins in (("plain", "plain"), ("residual", "ResNet"))
-    )
+    plain, residual = list(setting.networks())[:2], list(setting.networks())[2:]
+    top = 100.0 if setting.quick else 60.0
+    panels = [
+        depth.curves("plain networks", plain, top),
+        depth.curves("residual networks", residual, top),
+    ]
     columns = {
         "network": "network",
         "paper": "paper: top-1 error %, 10-crop",
@@ -92,19 +98,19 @@ def _figure_4(setting: Setting) -> Found:
     for row in rows:
         row["mean"] = spread([_mean_over_the_run(run) for run in setting.of(str(row["network"]))])
     means = {row["network"]: row["mean"] for row in rows}
+    (shallow, _), (deep, _) = residual
     word = depth.changed(
-        means["plain-18"], means["ResNet-18"], "faster", "more slowly", "as fast, within the seeds,"
+        means["plain-18"], means[shallow], "lower than", "higher than", "within the seeds that of"
     )
     says = " ".join(
         [
             depth.compared(rows, "plain-18", "plain-34"),
-            depth.compared(rows, "ResNet-18", "ResNet-34"),
-            f"Over the whole run the training error of ResNet-18 is "
-            f"{means['ResNet-18']['mean']:.1f} % on the mean, that of plain-18 "
-            f"{means['plain-18']['mean']:.1f} %: the residual network converges {word} here.",
+            depth.compared(rows, shallow, deep),
+            f"Over the whole run the training error of {shallow} is {means[shallow]['mean']:.1f} % "
+            f"on the mean, {word} plain-18's {means['plain-18']['mean']:.1f} %.",
         ]
     )
-    return Found(columns, rows, says, [plain, residual])
+    return Found(columns, rows, says, panels)
 
 
 def _mean_over_the_run(run: Trained) -> float:
@@ -115,14 +121,12 @@ def _mean_over_the_run(run: Trained) -> float:
 
 def _table_2(setting: Setting) -> Found:
     rows = _tested(setting, "single-crop" if setting.quick else "ten-crop")
-    by_label = {row["network"]: row["top1"]["mean"] for row in rows}
+    a, b, c, d = rows
     says = " ".join(
-        f"{kind}: 34 layers are {abs(gap := by_label[b] - by_label[a]):.2f} points "
-        f"{'worse' if gap > 0 else 'better'} than 18."
-        for kind, a, b in (
-            ("Plain", "plain-18", "plain-34"),
-            ("Residual", "ResNet-18", "ResNet-34"),
-        )
+        f"From {x['network']} to {y['network']} top-1 error "
+        f"{depth.changed(x['top1'], y['top1'], 'falls', 'rises', 'hardly changes')} from "
+        f"{x['top1']['mean']:.2f} to {y['top1']['mean']:.2f} %."
+        for x, y in ((a, b), (c, d))
     )
     return Found(_COLUMNS, rows, says)
 
@@ -164,11 +168,13 @@ def _table_5(setting: Setting) -> Found:
             "n": len(seeds),
         }
     )
-    best = min(row["top1"]["mean"] for row in rows[:-1])
-    gain = best - rows[-1]["top1"]["mean"]
+    best = min(rows[:-1], key=lambda row: float(row["top1"]["mean"]))
+    word = depth.changed(
+        best["top1"], rows[-1]["top1"], "less than", "more than", "about as often as"
+    )
     says = (
-        f"Together the {len(rows) - 1} networks err {abs(gain):.2f} points "
-        f"{'less' if gain > 0 else 'more'} than the best of them."
+        f"Together the {len(rows) - 1} networks err {word} the best of them: "
+        f"{rows[-1]['top1']['mean']:.2f} against {best['top1']['mean']:.2f} %."
     )
     return Found(_COLUMNS, rows, says)
 
@@ -208,20 +214,15 @@ FIGURE_4 = Study(
     source="He et al. 2015, Fig. 4",
     find=_figure_4,
     networks=_FIGURE_4,
-    quick_networks=_FIGURE_4,
+    quick_networks=_QUICK_FIGURE_4,
     needs="imagenet",
 )
 TABLE_2 = Study(
     title="18 and 34 layers, plain and residual: validation error, ten-crop",
     source="He et al. 2015, Table 2",
     find=_table_2,
-    networks=(
-        _FIGURE_4[0],
-        _FIGURE_4[1],
-        Network("ResNet-18", "imagenet.resnet18-a"),
-        Network("ResNet-34", "imagenet.resnet34-a"),
-    ),
-    quick_networks=_FIGURE_4,
+    networks=_FIGURE_4,
+    quick_networks=_QUICK_FIGURE_4,
     needs="imagenet",
 )
 TABLE_3 = Study(

@@ -22,6 +22,7 @@ from resnets.evaluation import gates, responses, signals
 from resnets.evaluation.signals import Signal
 from resnets.evaluation.single_view import SingleView
 from resnets.experiment import build
+from resnets.experiment.studies import depth
 from resnets.experiment.studies.study import Found, Line, Network, Panel, Setting, Study, spread
 from resnets.experiment.trainings import Trained
 from resnets.inference import checkpoints
@@ -45,17 +46,20 @@ def _construction(setting: Setting) -> Found:
         d: [construction.with_identity_layers(_network(run), d) for run in shallow]
         for d in _DEEPENED
     }
-    for depth, networks in constructed.items():
-        added = f", {depth - 20} identity layers added" if depth > 20 else ""
-        rows.append(_error_row(f"plain-20 trained{added}", depth, networks, shallow, setting))
+    for layers, networks in constructed.items():
+        added = f", {layers - 20} identity layers added" if layers > 20 else ""
+        rows.append(_error_row(f"plain-20 trained{added}", layers, networks, shallow, setting))
     deep = setting.of("plain-56")
     trained = [_network(run) for run in deep]
     rows.append(_error_row("plain-56 trained from scratch", 56, trained, deep, setting))
-    built, searched = (row["train"]["mean"] for row in (rows[-2], rows[-1]))
+    built, searched = rows[-2]["train"], rows[-1]["train"]
+    verdict = depth.changed(
+        built, searched, "better", "worse, so it is the search that fails", "no clear difference"
+    )
     says = (
-        f"A network of 56 plain layers with {built:.2f} % training error exists: it is built from "
-        f"the trained 20. Training 56 layers from scratch ends at {searched:.2f} %"
-        + (": worse, so it is the search that fails." if searched > built else ".")
+        f"A network of 56 plain layers with {built['mean']:.2f} % training error exists: it is "
+        "built from the trained 20. Training 56 layers from scratch ends at "
+        f"{searched['mean']:.2f} %: {verdict}."
     )
     columns = {
         "network": "network",
@@ -68,7 +72,7 @@ def _construction(setting: Setting) -> Found:
 
 
 def _error_row(
-    name: str, depth: int, networks: Sequence[ResNet], runs: Sequence[Trained], setting: Setting
+    name: str, layers: int, networks: Sequence[ResNet], runs: Sequence[Trained], setting: Setting
 ) -> dict[str, Any]:
     errors = {
         key: [
@@ -81,7 +85,7 @@ def _error_row(
     }
     return {
         "network": name,
-        "layers": depth,
+        "layers": layers,
         **{key: spread(values) for key, values in errors.items()},
         "n": len(networks),
     }
@@ -89,16 +93,16 @@ def _error_row(
 
 def _gradients(setting: Setting) -> Found:
     """Measure new networks with and without BN and He's initialisation, and trained ones."""
-    measured: dict[str, list[Signal]] = {}
-    for depth in (20, 56):
+    seeds = sorted({each.training.seed for each in setting.trained})
+    measured: dict[str, list[list[Signal]]] = {}
+    for layers in (20, 56):
         for init in ("He", "N(0, 0.01^2)"):
             for normalised in (True, False):
-                bn = "BN" if normalised else "no BN"
-                measured[f"plain-{depth} new, {init}, {bn}"] = _signals(
-                    _new(depth, init, normalised), setting
-                )
+                name = f"plain-{layers} new, {init}, {'BN' if normalised else 'no BN'}"
+                new = (_new(layers, init, normalised, seed) for seed in seeds)
+                measured[name] = [_signals(made, setting) for made in new]
     for label, runs in setting.networks():
-        measured[f"{label} trained, He, BN"] = _signals(_network(runs[0]), setting)
+        measured[f"{label} trained, He, BN"] = [_signals(_network(r), setting) for r in runs]
     panels = [
         Panel(title, "layer", what, _signal_lines(measured, key), log=True)
         for title, what, key in (
@@ -122,17 +126,18 @@ def _gradients(setting: Setting) -> Found:
         "backward_first": "gradient, first layer",
         "backward_last": "gradient, last convolution",
         "backward_ratio": "gradient, first / last",
+        "n": "n",
     }
     return Found(columns, rows, says, panels)
 
 
-def _new(depth: int, init: str, normalised: bool) -> ResNet:
-    made = making.make(zoo.cifar(depth, shortcut="none"))
+def _new(layers: int, init: str, normalised: bool, seed: int) -> ResNet:
+    made = making.make(zoo.cifar(layers, shortcut="none"))
     assert isinstance(made, ResNet)
     if init == "He":
-        network.he_init(made, generator(0, "init"))
+        network.he_init(made, generator(seed, "init"))
     else:
-        network.gaussian_init(made, generator(0, "init"), 0.01)
+        network.gaussian_init(made, generator(seed, "init"), 0.01)
     return made if normalised else network.without_bn(made)
 
 
@@ -148,32 +153,39 @@ def _signals(made: ResNet, setting: Setting) -> list[Signal]:
 
 
 def _times(rows: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    ratio = rows[name]["backward_ratio"]
-    return "gone at both" if math.isnan(ratio) else f"{ratio:.2g} times"
+    row = rows[name]
+    if row["backward_first"]["mean"] == row["backward_last"]["mean"] == 0:
+        return "gone at both"
+    return f"{row['backward_ratio']['mean']:.2g} times"
 
 
-def _signal_row(name: str, found: Sequence[Signal]) -> dict[str, Any]:
-    first, last = found[0], found[-2]  # the very last is the linear layer
+def _signal_row(name: str, found: Sequence[Sequence[Signal]]) -> dict[str, Any]:
+    """Return the ends of each network; the very last layer is the linear one."""
+    ends = [(each[0], each[-2]) for each in found]
     return {
         "network": name,
-        "forward_first": first.output_std,
-        "forward_last": last.output_std,
-        "backward_first": first.output_gradient_rms,
-        "backward_last": last.output_gradient_rms,
-        "backward_ratio": first.output_gradient_rms / last.output_gradient_rms
-        if last.output_gradient_rms
-        else math.nan,
+        "forward_first": spread([first.output_std for first, _ in ends]),
+        "forward_last": spread([last.output_std for _, last in ends]),
+        "backward_first": spread([first.output_gradient_rms for first, _ in ends]),
+        "backward_last": spread([last.output_gradient_rms for _, last in ends]),
+        "backward_ratio": spread([_ratio(first, last) for first, last in ends]),
+        "n": len(found),
     }
 
 
-def _signal_lines(measured: Mapping[str, Sequence[Signal]], key: str) -> list[Line]:
-    """Return a line for each network of 56 layers, dashed where it has no BN."""
+def _ratio(first: Signal, last: Signal) -> float:
+    below = last.output_gradient_rms
+    return first.output_gradient_rms / below if below else math.nan
+
+
+def _signal_lines(measured: Mapping[str, Sequence[Sequence[Signal]]], key: str) -> list[Line]:
+    """Return a line for each network of 56 layers, the mean over seeds, dashed without BN."""
     deep = {name: found for name, found in measured.items() if "-56 " in name}
     return [
         Line(
             label=name,
-            x=range(1, len(found)),
-            y=[getattr(signal, key) for signal in found[:-1]],
+            x=range(1, len(found[0])),
+            y=_mean_of([[getattr(s, key) for s in each[:-1]] for each in found]),
             color=color,
             dashed="no BN" in name,
         )
@@ -183,10 +195,11 @@ def _signal_lines(measured: Mapping[str, Sequence[Signal]], key: str) -> list[Li
 
 def _figure_7(setting: Setting) -> Found:
     """Measure the responses over all test images, the mean over seeds."""
-    stds = {
-        label: _mean_of([[r.std for r in _responses(run, setting)] for run in runs])
+    each = {
+        label: [[r.std for r in _responses(run, setting)] for run in runs]
         for label, runs in setting.networks()
     }
+    stds = {label: _mean_of(of_label) for label, of_label in each.items()}
     panels = [
         Panel(
             title,
@@ -202,14 +215,19 @@ def _figure_7(setting: Setting) -> Found:
             ("sorted", "rank", lambda y: sorted(y, reverse=True)),
         )
     ]
-    means = {label: sum(y) / len(y) for label, y in stds.items()}
     rows = [
-        {"network": label, "layers": len(y), "mean": means[label], "n": len(setting.of(label))}
-        for label, y in stds.items()
+        {
+            "network": label,
+            "layers": len(of_label[0]),
+            "mean": spread([math.fsum(y) / len(y) for y in of_label]),
+            "n": len(of_label),
+        }
+        for label, of_label in each.items()
     ]
+    means: dict[str, Any] = {str(row["network"]): row["mean"] for row in rows}
     says = " ".join(
-        f"{b} responds {'less' if means[b] < means[a] else 'no less'} than {a}, on the mean over "
-        f"layers: {means[b]:.3f} against {means[a]:.3f}."
+        f"{b} responds {depth.changed(means[a], means[b], 'less than', 'more than', 'much as')} "
+        f"{a}, on the mean over layers: {means[b]['mean']:.2f} against {means[a]['mean']:.2f}."
         for a, b in (
             ("plain-20", "ResNet-20"),
             ("plain-56", "ResNet-56"),

@@ -11,6 +11,7 @@ import torch
 from resnets.data.batches import CropFlip
 from resnets.data.files import FileData
 from resnets.data.sets import DataSet
+from resnets.experiment import build
 from resnets.experiment.trainings import Trained
 from resnets.models import zoo
 from resnets.models.spec import ModelSpec
@@ -128,7 +129,7 @@ class Setting:
     def training_images(self) -> int:
         """How many images an epoch has."""
         assert self.data is not None
-        return len(self.data.train if isinstance(self.data, DataSet) else self.data.splits["train"])
+        return build.training_images(self.trained[0].training.recipe, self.data)
 
     def networks(self) -> Iterator[tuple[str, list[Trained]]]:
         """Yield each label with its runs, a seed each."""
