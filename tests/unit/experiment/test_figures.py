@@ -24,6 +24,8 @@ def result(*panels, mode="full"):
         "source": "He et al. 2015, Fig. 6",
         "mode": mode,
         "data": "some-data",
+        "changed": False,
+        "settings": [],
         "panels": [
             {"title": "one", "x": "iterations", "y": "error (%)", "log": False, "top": 20.0} | panel
             for panel in panels

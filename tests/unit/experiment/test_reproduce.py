@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from resnets.core import artifacts
-from resnets.core.errors import DataError, InterruptedRunError, RecipeError
+from resnets.core.errors import (
+    DataError,
+    DivergedError,
+    InterruptedRunError,
+    RecipeError,
+    RunError,
+)
 from resnets.data import synthetic
 from resnets.experiment import run, trainings
 from resnets.experiment.reproduce import reproduce
@@ -38,21 +44,28 @@ def made(tmp_path_factory):
     return folder
 
 
+def result_of(folder):
+    (path,) = (folder / "results").glob("figure-1.quick.changed-*.json")
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
 def runs(folder):
     return sorted(path.name for path in (folder / "runs" / "reproduce").iterdir())
 
 
 def test_what_was_found_is_written_beside_its_figure(made):
-    result = json.loads((made / "results" / "figure-1.quick.changed.json").read_text())
+    result = result_of(made)
     assert result["study"] == "figure-1"
     assert result["mode"] == "quick"
     assert result["settings"] == list(SETTINGS)
     assert [row["network"] for row in result["rows"]] == ["plain-20", "plain-56"]
-    assert (made / "results" / "figure-1.quick.changed.png").read_bytes()[1:4] == b"PNG"
+    assert result["changed"]
+    (figure,) = (made / "results").glob("figure-1.quick.changed-*.png")
+    assert figure.read_bytes()[1:4] == b"PNG"
 
 
 def test_every_run_behind_a_number_is_told_with_seed_digest_machine_and_commit(made):
-    result = json.loads((made / "results" / "figure-1.quick.changed.json").read_text())
+    result = result_of(made)
     told = [(each["label"], each["seed"]) for each in result["trainings"]]
     assert told == [("plain-20", 0), ("plain-56", 0), ("plain-20", 1), ("plain-56", 1)]
     for each in result["trainings"]:
@@ -64,12 +77,12 @@ def test_every_run_behind_a_number_is_told_with_seed_digest_machine_and_commit(m
 
 
 def test_a_number_is_the_mean_over_the_runs_own_errors(made):
-    result = json.loads((made / "results" / "figure-1.quick.changed.json").read_text())
+    result = result_of(made)
     for row, depth in zip(result["rows"], (20, 56), strict=True):
         own = []
         for folder in (made / "runs" / "reproduce").glob(f"quick.cifar-plain{depth}-*"):
-            lines = [json.loads(line) for line in (folder / run.JOURNAL).open()]
-            own.append(lines[-1]["test_top1_error_percent"])
+            last = (folder / run.JOURNAL).read_text(encoding="utf-8").splitlines()[-1]
+            own.append(json.loads(last)["test_top1_error_percent"])
         assert sorted(row["test"]["values"]) == sorted(own)
         assert row["test"]["mean"] == pytest.approx(sum(own) / 2)
         assert row["best"] == min(own)
@@ -123,7 +136,7 @@ def test_a_study_shows_as_a_table(made, monkeypatch):
     found = ask("figure-1", seeds=2)
     text = str(found)
     assert "plain-56" in text
-    assert "with total_steps=3" in text
+    assert "changed: on synthetic, total_steps=3" in text
     assert found.result["says"] in text
     assert found._repr_html_().count("<tr>") == 3
     assert len(found.plot().axes) == 1
@@ -136,7 +149,9 @@ def test_counting_needs_no_run(here):
     assert found.result["mode"] == "exact"
 
 
-@pytest.mark.parametrize("given", [{"quick": True}, {"data": "synthetic"}, {"settings": ("a=1",)}])
+@pytest.mark.parametrize(
+    "given", [{"quick": True}, {"data": "synthetic"}, {"settings": ("a=1",)}, {"seeds": 2}]
+)
 def test_counting_takes_no_other_argument(here, given):
     with pytest.raises(RecipeError, match="counts and trains nothing"):
         reproduce("parameters", **given)
@@ -152,6 +167,14 @@ def test_counting_takes_no_other_argument(here, given):
         ("figure-4", {}, DataError, "needs ImageNet"),
         ("figure-4", {"data": "synthetic"}, DataError, "trains on image files"),
         ("figure-1", {"quick": True, "settings": ("a=1",)}, RecipeError, "--set"),
+        (
+            "gates",
+            {"settings": ("model.shortcut=none",)},
+            RecipeError,
+            "model.shortcut: gates names",
+        ),
+        ("table-6", {"settings": ("data.name=x",)}, RecipeError, "data.name: table-6 names"),
+        ("figure-1", {"settings": ("data.held_out_images=9",)}, RecipeError, "held_out_images"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_writes_nothing(here, name, given, error, words):
@@ -199,3 +222,57 @@ def test_what_another_command_is_training_comes_last_and_is_waited_for(
     assert all(
         (here / trainings.FOLDER / name / "model.safetensors").exists() for name in runs(here)
     )
+
+
+def test_data_that_is_not_the_studys_own_is_no_result_of_the_paper(made, here):
+    result = result_of(made)
+    assert (result["data"], result["changed"]) == ("synthetic", True)
+    assert result["provenance"]["command"].startswith(
+        "resnets reproduce figure-1 --quick --seeds 2 --data synthetic --set total_steps=3"
+    )
+
+
+def test_other_settings_are_another_file(made, here):
+    ask("figure-1")
+    reproduce("figure-1", quick=True, data="synthetic", settings=(*SETTINGS, "label_smoothing=0.1"))
+    assert len(list((here / "results").glob("*.json"))) == 2
+
+
+def test_fewer_seeds_do_not_replace_more(made, monkeypatch):
+    monkeypatch.chdir(made)
+    with pytest.raises(RecipeError, match="holds 2 seeds"):
+        ask("figure-1", seeds=1)
+    assert result_of(made)["rows"][0]["n"] == 2
+
+
+def test_a_run_that_another_command_begins_meanwhile_is_continued(made, here, monkeypatch):
+    begin = run.start
+
+    def late(*given, **named):
+        if "plain20" in named["name"]:
+            begin(*given, **named)  # the other command, in the moment after ours looked
+        return begin(*given, **named)
+
+    monkeypatch.setattr(run, "start", late)
+    ask("figure-1")
+    assert len(runs(here)) == 2
+
+
+def test_what_diverges_is_told_after_the_others_are_trained(here):
+    with pytest.raises(DivergedError, match=r"plain-20, seed 0.*optim\.learning_rate") as told:
+        reproduce(
+            "figure-1",
+            quick=True,
+            data="synthetic",
+            settings=(*SETTINGS, "optim.learning_rate=1e30"),
+        )
+    assert "plain-56, seed 0" in str(told.value)
+    assert not (here / "results").exists()
+
+
+def test_a_run_without_its_journal_is_one_clear_line(here):
+    ask("figure-1")
+    for journal in here.glob("runs/reproduce/*/journal.jsonl"):
+        journal.unlink()
+    with pytest.raises(RunError, match="holds no result"):
+        ask("figure-1")

@@ -28,6 +28,7 @@ def result(study="figure-1", mode="full", error=9.0, **changed):
         "source": "He et al. 2015, Fig. 1",
         "mode": mode,
         "data": "some-data",
+        "changed": False,
         "settings": [],
         "columns": {"network": "network", "paper": "paper", "test": "ours", "n": "n"},
         "rows": [
@@ -56,7 +57,7 @@ def folder(tmp_path):
         for each in all_of:
             quick = ".quick" if each["mode"] == "quick" else ""
             artifacts.write_bytes(tmp_path / f"{each['study']}{quick}.json", results.encode(each))
-        return tmp_path
+        return sorted(tmp_path.glob("*.json"))
 
     return write
 
@@ -112,14 +113,19 @@ def test_the_page_says_on_what_it_was_run_and_what_was_not(folder):
     assert "- detection" in page
 
 
+def test_a_title_says_what_was_changed():
+    made = result(changed=True, settings=["total_steps=3"], data="photos")
+    assert results.title(made).endswith("changed: on photos, total_steps=3)")
+
+
 def test_a_changed_recipe_is_no_result_of_the_paper(folder):
-    page = results.page(folder(result(settings=["total_steps=3"])))
+    page = results.page(folder(result(changed=True)))
     assert "9.00" not in page
     assert "- figure-1 by the paper's protocol" in page
 
 
 def test_benchmarks_stand_on_the_page_with_their_spread_machine_and_command(folder):
-    path = folder(result())
+    (path,) = folder(result())
     made = {
         "what": "speed of something",
         "rows": [
@@ -129,8 +135,9 @@ def test_benchmarks_stand_on_the_page_with_their_spread_machine_and_command(fold
         "provenance": {"commit": "e" * 40},
         "command": "make bench",
     }
-    artifacts.write_json(path / "bench-something.json", made)
-    section = results.page(path).split("### speed of something")[1]
+    bench = path.with_name("bench-something.json")
+    artifacts.write_json(bench, made)
+    section = results.page([path, bench]).split("### speed of something")[1]
     assert "| loop | images per second |" in section
     assert "| ours | 2.00 (1.00 to 3.00) |" in section
     assert "`make bench` on a processor (cpu, 2 threads); commit eeeeeeeeeeee." in section

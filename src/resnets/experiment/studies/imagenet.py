@@ -99,9 +99,8 @@ def _figure_4(setting: Setting) -> Found:
         row["mean"] = spread([_mean_over_the_run(run) for run in setting.of(str(row["network"]))])
     means = {row["network"]: row["mean"] for row in rows}
     (shallow, _), (deep, _) = residual
-    word = depth.changed(
-        means["plain-18"], means[shallow], "lower than", "higher than", "within the seeds that of"
-    )
+    words = ("lower than", "higher than", "no different within the seeds from")
+    word = depth.changed(means["plain-18"], means[shallow], *words)
     says = " ".join(
         [
             depth.compared(rows, "plain-18", "plain-34"),

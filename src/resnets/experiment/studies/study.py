@@ -165,8 +165,9 @@ class Study:
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Return what a table says of one number over seeds; the deviation is the sample's."""
+    known = len(values) > 1 and all(map(math.isfinite, values))
     return {
-        "mean": math.fsum(values) / len(values),
-        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "mean": sum(values) / len(values),
+        "deviation": statistics.stdev(values) if known else None,
         "values": list(values),
     }

@@ -7,7 +7,8 @@ from resnets.recipes import catalogue, codec
 
 def row(name, train, test, deviation=None):
     spread = {"deviation": deviation, "values": []}
-    return {"network": name, "train": {"mean": train, **spread}, "test": {"mean": test, **spread}}
+    errors = {"train": {"mean": train, **spread}, "test": {"mean": test, **spread}}
+    return {"network": name, "split": "test", **errors}
 
 
 @pytest.mark.parametrize(
