@@ -25,7 +25,6 @@ _OPTIONS = (
     Network("ResNet-20, B", "cifar10.resnet20-b"),
     Network("ResNet-20, C", "cifar10.resnet20-c"),
 )
-_LAST_DIGIT = 0.05  # half of the last one in sentences
 _MOST_POINTS = 160  # of a curve in a result
 
 _COLUMNS = {
@@ -122,12 +121,12 @@ def changed(
 ) -> str:
     """Return the word for a change of one spread to another.
 
-    Below the greater of their deviations over seeds, or the last digit that is told, it is
-    `neither`; of single runs there is no deviation, and the table says that n is 1.
+    Up to the greater of their deviations over seeds it is `neither`; of single runs there is no
+    deviation, so every change counts, and the table says that n is 1.
     """
-    noise = max(before["deviation"] or 0.0, after["deviation"] or 0.0, _LAST_DIGIT)
+    noise = max(before["deviation"] or 0.0, after["deviation"] or 0.0)
     gap = after["mean"] - before["mean"]
-    if abs(gap) < noise:
+    if abs(gap) <= noise:
         return neither
     return up if gap > 0 else down
 
