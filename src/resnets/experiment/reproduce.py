@@ -134,7 +134,8 @@ def reproduce(
     trained = trainings.train(wanted, opened, device)
     found = study.find(Setting(quick, trained, opened, where))
     words = [name, *(["--quick"] if quick else []), "--seeds", str(seeds)]
-    words += [] if own and study.needs != "imagenet" else ["--data", opened.name]
+    by_default = own and (quick or study.needs != "imagenet")
+    words += [] if by_default else ["--data", opened.name]
     words += [word for setting in settings for word in ("--set", setting)]
     about = {
         "mode": "quick" if quick else "full",
