@@ -37,6 +37,7 @@ STATUS = (
     (errors.CheckpointError, 2),
     (errors.NewerFormatError, 2),
     (errors.RunError, 2),
+    (errors.BusyError, 2),
     (errors.StorageError, 2),
     (errors.FetchError, 1),
     (errors.DivergedError, 1),
