@@ -3,6 +3,7 @@
 results/NAME.json          what was found, from where, beside the paper's numbers
 results/NAME.quick.json    the same of short runs on the built-in sample; never mixed with full ones
 results/NAME[.quick].changed-DIGEST.json   with other data or settings than the study's own
+results/NAME[.quick].n1.json   where NAME[.quick].json holds more seeds than were asked for
 results/NAME[.quick].png   its figure, where the paper has one
 runs/reproduce/            the runs, which studies share
 """
@@ -130,7 +131,7 @@ def reproduce(
     if settings or not own:
         text = json.dumps([opened.digest, sorted(settings)])
         stem += f".changed-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    _check_seeds(_path(stem), seeds)
+    stem = _beside_more_seeds(stem, seeds)
     trained = trainings.train(wanted, opened, device)
     found = study.find(Setting(quick, trained, opened, where))
     words = [name, *(["--quick"] if quick else []), "--seeds", str(seeds)]
@@ -163,15 +164,13 @@ def _is_own(study: Study, data: DataSet | FileData, quick: bool) -> bool:
     return data.name == ("cifar10-sample" if quick else study.needs)
 
 
-def _check_seeds(path: Path, seeds: int) -> None:
-    """Refuse to write a result of fewer seeds over one of more."""
+def _beside_more_seeds(stem: str, seeds: int) -> str:
+    """Return another name where a result of more seeds has this one, which is not replaced."""
+    path = _path(stem)
     if not path.exists():
-        return
+        return stem
     kept = len({each["seed"] for each in artifacts.read_json(path)["trainings"]})
-    if kept > seeds:
-        raise RecipeError(
-            f"{path}: holds {kept} seeds; ask for as many (--seeds {kept}) or move it away"
-        )
+    return f"{stem}.n{seeds}" if kept > seeds else stem
 
 
 def _open(

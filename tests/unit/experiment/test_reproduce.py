@@ -45,7 +45,7 @@ def made(tmp_path_factory):
 
 
 def result_of(folder):
-    (path,) = (folder / "results").glob("figure-1.quick.changed-*.json")
+    (path,) = (folder / "results").glob("figure-1.quick.changed-??????.json")
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
@@ -60,7 +60,7 @@ def test_what_was_found_is_written_beside_its_figure(made):
     assert result["settings"] == list(SETTINGS)
     assert [row["network"] for row in result["rows"]] == ["plain-20", "plain-56"]
     assert result["changed"]
-    (figure,) = (made / "results").glob("figure-1.quick.changed-*.png")
+    (figure,) = (made / "results").glob("figure-1.quick.changed-??????.png")
     assert figure.read_bytes()[1:4] == b"PNG"
 
 
@@ -238,10 +238,11 @@ def test_other_settings_are_another_file(made, here):
     assert len(list((here / "results").glob("*.json"))) == 2
 
 
-def test_fewer_seeds_do_not_replace_more(made, monkeypatch):
+def test_fewer_seeds_stand_beside_more_and_do_not_replace_them(made, monkeypatch):
     monkeypatch.chdir(made)
-    with pytest.raises(RecipeError, match="holds 2 seeds"):
-        ask("figure-1", seeds=1)
+    found = ask("figure-1", seeds=1)
+    assert found.path.name.endswith(".n1.json")
+    assert found.result["rows"][0]["n"] == 1
     assert result_of(made)["rows"][0]["n"] == 2
 
 

@@ -113,6 +113,17 @@ def test_the_page_says_on_what_it_was_run_and_what_was_not(folder):
     assert "- detection" in page
 
 
+def test_of_two_results_of_a_study_the_one_of_more_seeds_counts(folder):
+    two = [RUN, {**RUN, "seed": 1}]
+    (path,) = folder(result(error=7.0, trainings=two))
+    fewer = path.with_name("figure-1.n1.json")
+    artifacts.write_bytes(fewer, results.encode(result(error=5.0)))
+    for paths in ([path, fewer], [fewer, path]):
+        page = results.page(paths)
+        assert "7.00 +- 0.25" in page
+        assert "5.00 +- 0.25" not in page
+
+
 def test_a_title_says_what_was_changed():
     made = result(changed=True, settings=["total_steps=3"], data="photos")
     assert results.title(made).endswith("changed: on photos, total_steps=3)")
