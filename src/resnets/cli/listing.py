@@ -6,7 +6,6 @@ from resnets.core import errors
 from resnets.core.errors import DataError
 from resnets.data import fetch as fetching
 from resnets.data import opening
-from resnets.experiment.studies import catalogue as catalogue_of_studies
 from resnets.inference import published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
@@ -53,6 +52,8 @@ def models() -> list[dict[str, Any]]:
 
 def studies() -> list[dict[str, Any]]:
     """Return everything that `resnets reproduce` takes, and the gaps."""
+    from resnets.experiment.studies import catalogue  # brings matplotlib, which no other list needs
+
     rows = [
         {
             "study": name,
@@ -61,11 +62,11 @@ def studies() -> list[dict[str, Any]]:
             "source": study.source,
             "what": study.title,
         }
-        for name, study in catalogue_of_studies.STUDIES.items()
+        for name, study in catalogue.STUDIES.items()
     ]
     gaps = [
         {"study": name, "quick": "no", "needs": "a later version", "source": None, "what": what}
-        for name, what in catalogue_of_studies.GAPS.items()
+        for name, what in catalogue.GAPS.items()
     ]
     return rows + gaps
 

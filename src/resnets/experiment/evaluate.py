@@ -26,8 +26,6 @@ from resnets.inference.predictor import Classifier
 Split = Literal["test", "train", "validation"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-_VIEWS_TOGETHER = {"cpu": 16, "cuda": 256}  # measured for ResNet-50 (docs/lab-log.md)
-
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:

@@ -1,6 +1,7 @@
 """Figures of reproductions, drawn from their results alone."""
 
 import io
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,9 +74,8 @@ def _panel(axes: Axes, panel: Mapping[str, Any]) -> None:
             )
     if panel["log"]:
         axes.set_yscale("log")
-        shown = [
-            y for line in panel["lines"] for y in line["y"] if not isinstance(y, str) and y > 0
-        ]
+        all_of_them = [y for line in panel["lines"] for y in _numbers(line["y"])]
+        shown = [y for y in all_of_them if 0 < y < math.inf]
         if shown:  # what underflows would press all else together
             axes.set_ylim(max(min(shown), max(shown) * _FAINTEST), 2 * max(shown))
     else:

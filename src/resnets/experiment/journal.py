@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +75,12 @@ class Journal:
         artifacts.append_line(self.path, record)
         self.records.append(record)
         self.errors_percent += _errors(record)
+
+
+def curve(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    """Return updates and values of everything that was journalled under a key as a number."""
+    points = [(r["update"], r[key]) for r in records if isinstance(r.get(key), int | float)]
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def _errors(record: Mapping[str, Any]) -> list[float]:

@@ -50,7 +50,7 @@ TEN_CROP: Final[dict[str, tuple[float | None, float | None]]] = {
     "ResNet-152": (21.43, 5.71),
 }
 # He et al. 2015, Table 4: the same, multi-scale and fully convolutional
-MULTI_SCALE: Final[dict[str, tuple[float, float]]] = {
+MULTI_SCALE: Final[dict[str, tuple[float | None, float | None]]] = {
     "ResNet-34 B": (21.84, 5.71),
     "ResNet-34 C": (21.53, 5.60),
     "ResNet-50": (20.74, 5.25),

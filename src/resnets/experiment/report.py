@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from resnets.core import artifacts
+from resnets.experiment import journal
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -26,10 +27,10 @@ def curves(records: Records, path: Path, *, title: str) -> None:
     figure = Figure(figsize=(6.4, 4.4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    x, y = _line(records, "train_error_percent")
+    x, y = journal.curve(records, "train_error_percent")
     axes.plot(x, y, "--", color="C0", linewidth=0.8, alpha=0.7, label=f"{title}, training")
     for split in ("test", "validation"):
-        x, y = _line(records, f"{split}_top1_error_percent")
+        x, y = journal.curve(records, f"{split}_top1_error_percent")
         if x:
             last = f"{title}, {split}: {y[-1]:.1f} %"
             axes.plot(x, y, "-", color="C0", linewidth=2.2, label=last)
@@ -41,8 +42,3 @@ def curves(records: Records, path: Path, *, title: str) -> None:
     made = io.BytesIO()
     figure.savefig(made, format="png")
     artifacts.write_bytes(path, made.getvalue())
-
-
-def _line(records: Records, key: str) -> tuple[list[int], list[float]]:
-    points = [(r["update"], r[key]) for r in records if isinstance(r.get(key), int | float)]
-    return [x for x, _ in points], [y for _, y in points]

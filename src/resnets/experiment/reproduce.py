@@ -23,6 +23,7 @@ from resnets.core import artifacts, hardware
 from resnets.core.errors import DataError, RecipeError
 from resnets.data import opening
 from resnets.data.files import FileData
+from resnets.data.opening import Data
 from resnets.data.sets import DataSet
 from resnets.experiment import figures, provenance, results, trainings
 from resnets.experiment.studies import catalogue
@@ -79,7 +80,7 @@ def reproduce(
     *,
     quick: bool = False,
     seeds: int = 1,
-    data: DataSet | FileData | str | Path | None = None,
+    data: Data | str | Path | None = None,
     device: str | None = None,
     settings: Sequence[str] = (),
 ) -> Reproduction:
@@ -157,7 +158,7 @@ def _check_settings(name: str, study: Study, settings: Sequence[str]) -> None:
             raise RecipeError(f"--set {path}: {name} names its own; leave it out")
 
 
-def _is_own(study: Study, data: DataSet | FileData, quick: bool) -> bool:
+def _is_own(study: Study, data: Data, quick: bool) -> bool:
     """Tell whether the data is that of the study; ImageNet is told by its thousand classes."""
     if isinstance(data, FileData):
         return len(data.class_names) == _IMAGENET_CLASSES
@@ -173,9 +174,7 @@ def _beside_more_seeds(stem: str, seeds: int) -> str:
     return f"{stem}.n{seeds}" if kept > seeds else stem
 
 
-def _open(
-    name: str, study: Study, data: DataSet | FileData | str | Path | None, quick: bool
-) -> DataSet | FileData:
+def _open(name: str, study: Study, data: Data | str | Path | None, quick: bool) -> Data:
     """Return the data to train on, of the kind that the study's networks take.
 
     Raises:

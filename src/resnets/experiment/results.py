@@ -16,6 +16,11 @@ from resnets.experiment.studies import catalogue
 _NUMBER = r"(?:-?[\d.]+(?:e[+-]\d+)?|null)"
 _NUMBERS = re.compile(rf"\[\s+({_NUMBER}(?:,\s+{_NUMBER})*)\s+\]")
 
+_NEED = {
+    "imagenet": "needs ImageNet and months of one GPU",
+    "cifar10": "hours to days on a CPU for each network and seed",
+}
+
 
 def encode(result: Mapping[str, Any]) -> bytes:
     """Return a result as JSON for people to read: a list of numbers is one line."""
@@ -30,9 +35,9 @@ def title(result: Mapping[str, Any]) -> str:
         "quick": f"quick: short runs on {result['data']}",
         "full": "the paper's protocol",
     }[result["mode"]]
-    with_ = [*([f"on {result['data']}"] if result["changed"] else []), *result["settings"]]
-    changed = f"; changed: {', '.join(with_)}" if with_ else ""
-    return f"{result['title']} ({result['source']}; {how}{changed})"
+    if result["changed"]:
+        how += f"; changed: {', '.join(['on ' + result['data'], *result['settings']])}"
+    return f"{result['title']} ({result['source']}; {how})"
 
 
 def cells(result: Mapping[str, Any]) -> list[list[str]]:
@@ -69,12 +74,12 @@ def page(paths: Iterable[Path]) -> str:
         "it was run: n is the number of seeds, +- the deviation over them. Quick results are short "
         "runs on the built-in sample: they show a phenomenon, not the paper's numbers.\n"
     ]
-    for heading, modes in (
-        ("Counted", ("exact",)),
-        ("By the paper's protocol", ("full",)),
-        ("Quick", ("quick",)),
+    for heading, mode in (
+        ("Counted", "exact"),
+        ("By the paper's protocol", "full"),
+        ("Quick", "quick"),
     ):
-        of_mode = [each for each in ours if each["mode"] in modes]
+        of_mode = [each for each in ours if each["mode"] == mode]
         of_mode.sort(key=lambda each: list(catalogue.STUDIES).index(each["study"]))
         parts.append(f"## {heading}\n")
         parts += [_section(each) for each in of_mode] or ["Nothing yet.\n"]
@@ -160,13 +165,8 @@ def _not_run(done: set[tuple[str, str]]) -> str:
     """List what the paper has and no result here stands for."""
     lines = ["## Not run here\n"]
     for name, study in catalogue.STUDIES.items():
-        full = "exact" if study.needs == "nothing" else "full"
-        if full == "full" and (name, full) not in done:
-            need = (
-                "needs ImageNet and months of one GPU"
-                if study.needs == "imagenet"
-                else ("hours to days on a CPU for each network and seed")
-            )
+        if study.needs != "nothing" and (name, "full") not in done:
+            need = _NEED[study.needs]
             lines.append(f"- {name} by the paper's protocol: {need}; the command is complete.")
         if study.quick_networks and (name, "quick") not in done:
             lines.append(f"- {name} --quick.")

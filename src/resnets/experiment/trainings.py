@@ -5,17 +5,18 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import BusyError, DivergedError, InterruptedRunError, RunError
-from resnets.data.files import FileData
-from resnets.data.sets import DataSet
-from resnets.experiment import build, manifests, run
+from resnets.data.opening import Data
+from resnets.experiment import build, journal, manifests, run
 from resnets.inference.checkpoints import FINISHED, MANIFEST
 from resnets.recipes import codec
 from resnets.recipes.schema import Recipe
@@ -59,10 +60,7 @@ class Trained:
 
     def curve(self, key: str) -> tuple[list[int], list[float]]:
         """Return updates and values of everything journalled under a key."""
-        points = [
-            (r["update"], r[key]) for r in self.records if isinstance(r.get(key), int | float)
-        ]
-        return [x for x, _ in points], [y for _, y in points]
+        return journal.curve(self.records, key)
 
     @property
     def split(self) -> str:
@@ -123,9 +121,7 @@ class Trained:
         }
 
 
-def train(
-    wanted: Sequence[Training], data: DataSet | FileData, device: str | None
-) -> list[Trained]:
+def train(wanted: Sequence[Training], data: Data, device: str | None) -> list[Trained]:
     """Train what is not trained yet, continue what was stopped, and return all of it.
 
     A run is known by its recipe's digest, its seed and its data, so studies share runs. What
@@ -135,9 +131,11 @@ def train(
         InterruptedRunError: It was told to stop; the same command continues.
         DivergedError: Some did, which is said after all others are trained.
     """
-    made = [_placed(training, data, device) for training in wanted]
+    digest, where = data.digest, hardware.device(device)  # of a large set a digest takes a while
+    made = [_placed(training, data, digest, where) for training in wanted]
     todo = deque(each for each in made if not (each.folder / FINISHED).exists())
-    before, clock = len(made) - len(todo), _Clock(data)
+    before = len(made) - len(todo)
+    clock = _Clock({e.folder: build.multiply_adds(e.training.recipe, data) for e in todo})
     elsewhere: set[Path] = set()  # what another process was training when its turn came
     diverged: list[str] = []
     while todo:
@@ -177,7 +175,7 @@ def train(
 class _Clock:
     """Guesses the time left from what finished trainings took per multiply-add."""
 
-    data: DataSet | FileData
+    costs: Mapping[Path, float]  # by the run's folder
     cost: float = 0.0
     seconds: float = 0.0
 
@@ -187,28 +185,25 @@ class _Clock:
         yield
         if not anew:
             return  # part of it was done before, or elsewhere
-        self.cost += self._cost(each)
+        self.cost += self.costs[each.folder]
         self.seconds += time.monotonic() - begun
 
-    def left(self, todo: Sequence[Trained]) -> str:
+    def left(self, todo: Iterable[Trained]) -> str:
         if not self.cost:
             return ""
-        cost = math.fsum(map(self._cost, todo))
+        cost = math.fsum(self.costs[each.folder] for each in todo)
         return f"; about {progress.duration(cost * self.seconds / self.cost)} left in all"
 
-    def _cost(self, each: Trained) -> float:
-        return build.multiply_adds(each.training.recipe, self.data)
 
-
-def _placed(training: Training, data: DataSet | FileData, device: str | None) -> Trained:
+def _placed(training: Training, data: Data, digest: str, device: torch.device) -> Trained:
     """Return the training with its run's folder: named by what it is on this machine and data."""
     fitted = build.fitted(training.recipe, data)
-    resolved, _ = build.resolved(fitted, hardware.device(device))
-    name = f"{training.name}-{codec.digest(resolved)}-{data.digest[:8]}-seed{training.seed}"
+    resolved, _ = build.resolved(fitted, device)
+    name = f"{training.name}-{codec.digest(resolved)}-{digest[:8]}-seed{training.seed}"
     return Trained(replace(training, recipe=fitted), FOLDER / name)
 
 
-def _train(each: Trained, data: DataSet | FileData, device: str | None) -> None:
+def _train(each: Trained, data: Data, device: str | None) -> None:
     if (each.folder / MANIFEST).exists():
         run.resume(each.folder, data, device=device)
         return

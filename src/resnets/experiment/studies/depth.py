@@ -9,17 +9,17 @@ Expected of the full runs: the errors of Table 6, which the recipes name. Traini
 the training batches over the last epoch.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from resnets.experiment import paper
 from resnets.experiment.studies.study import Found, Line, Network, Panel, Setting, Study, spread
 from resnets.experiment.trainings import Trained
 
-_PLAIN = tuple(Network(f"plain-{d}", f"cifar10.plain{d}") for d in (20, 32, 44, 56))
-_RESIDUAL = tuple(Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in (20, 32, 44, 56))
-_RESNET_110 = Network("ResNet-110", "cifar10.resnet110")
-_HIGHWAY = tuple(Network(f"Highway-{d}", f"cifar10.highway{d}") for d in (20, 32))
+PLAIN = tuple(Network(f"plain-{d}", f"cifar10.plain{d}") for d in (20, 32, 44, 56))
+RESIDUAL = tuple(Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in (20, 32, 44, 56))
+RESNET_110 = Network("ResNet-110", "cifar10.resnet110")
+HIGHWAY = tuple(Network(f"Highway-{d}", f"cifar10.highway{d}") for d in (20, 32))
 _OPTIONS = (
     Network("ResNet-20, A", "cifar10.resnet20"),
     Network("ResNet-20, B", "cifar10.resnet20-b"),
@@ -37,8 +37,18 @@ _COLUMNS = {
 }
 
 
-def error_rows(setting: Setting) -> list[dict[str, Any]]:
-    """Return a row for each network: the paper's error, and ours over seeds."""
+def error_rows(
+    setting: Setting, printed: Callable[[str], float | str | None]
+) -> list[dict[str, Any]]:
+    """Return a row for each network: the paper's error, and ours over seeds.
+
+    Args:
+        setting: With its finished runs.
+        printed: Gives a label's error in the paper, in percent.
+
+    Returns:
+        Beside what tables show, `split` says on which images the errors under `test` were counted.
+    """
     images = setting.training_images
     rows = []
     for label, runs in setting.networks():
@@ -47,7 +57,7 @@ def error_rows(setting: Setting) -> list[dict[str, Any]]:
         rows.append(
             {
                 "network": label,
-                "paper": _printed(label.removesuffix(", A")),
+                "paper": printed(label),
                 "best": min(tests),
                 "test": spread(tests),
                 "train": spread(trains),
@@ -59,7 +69,8 @@ def error_rows(setting: Setting) -> list[dict[str, Any]]:
 
 
 def _printed(label: str) -> float | str | None:
-    """Return what Table 6 gives a network."""
+    """Return what Table 6 gives a network; option A is the one it has."""
+    label = label.removesuffix(", A")
     errors = {**paper.TABLE_6_OTHERS, **paper.TABLE_6}
     if label in paper.TABLE_6_MEANS:
         return f"{errors[label]:.2f} ({paper.TABLE_6_MEANS[label]})"
@@ -131,19 +142,32 @@ def changed(
     return up if gap > 0 else down
 
 
+def ordered(rows: Sequence[Mapping[str, Any]], key: str, what: str) -> str:
+    """Return a sentence with the networks in the order of an error, and how far seeds deviate."""
+    order = sorted(rows, key=lambda row: float(row[key]["mean"]))
+    says = f"{what} from low to high: " + ", ".join(
+        f"{row['network']} {row[key]['mean']:.2f} %" for row in order
+    )
+    if rows[0]["n"] > 1:
+        gap = order[-1][key]["mean"] - order[0][key]["mean"]
+        largest = max(row[key]["deviation"] for row in rows)
+        says += f"; {gap:.2f} points apart, where a seed deviates by up to {largest:.2f}"
+    return says + "."
+
+
 def _top(setting: Setting) -> float:
     """Return the upper end of the error axis: the paper's 20 %, or all of it for short runs."""
     return 100.0 if setting.quick else 20.0
 
 
 def _figure_1(setting: Setting) -> Found:
-    rows = error_rows(setting)
+    rows = error_rows(setting, _printed)
     panel = curves("plain networks", setting.networks(), _top(setting))
     return Found(_COLUMNS, rows, compared(rows, "plain-20", "plain-56"), [panel])
 
 
 def _figure_6(setting: Setting) -> Found:
-    rows = error_rows(setting)
+    rows = error_rows(setting, _printed)
     plain = [each for each in setting.networks() if each[0].startswith("plain")]
     residual = [each for each in setting.networks() if each[0].startswith("ResNet")]
     panels = [
@@ -158,7 +182,7 @@ def _figure_6(setting: Setting) -> Found:
 
 
 def _table_6(setting: Setting) -> Found:
-    rows = error_rows(setting)
+    rows = error_rows(setting, _printed)
     others = [
         {**dict.fromkeys(_COLUMNS), "network": f"{name} (theirs)", "paper": _printed(name)}
         for name in paper.TABLE_6_OTHERS
@@ -172,38 +196,31 @@ def _table_6(setting: Setting) -> Found:
 
 
 def _options(setting: Setting) -> Found:
-    rows = error_rows(setting)
-    order = sorted(rows, key=lambda row: float(row["test"]["mean"]))
-    says = "Test error from low to high: " + ", ".join(
-        f"{row['network']} {row['test']['mean']:.2f} %" for row in order
-    )
-    largest = max((row["test"]["deviation"] or 0.0) for row in rows)
-    gap = order[-1]["test"]["mean"] - order[0]["test"]["mean"]
-    if rows[0]["n"] > 1:
-        says += f"; {gap:.2f} points apart, where a seed deviates by up to {largest:.2f}"
-    return Found(_COLUMNS, rows, says + ".", [curves("options", setting.networks(), _top(setting))])
+    rows = error_rows(setting, _printed)
+    panel = curves("options", setting.networks(), _top(setting))
+    return Found(_COLUMNS, rows, ordered(rows, "test", "Test error"), [panel])
 
 
 FIGURE_1 = Study(
     title="Plain networks of 20 and 56 layers: training error gets worse with depth",
     source="He et al. 2015, Fig. 1",
     find=_figure_1,
-    networks=(_PLAIN[0], _PLAIN[-1]),
-    quick_networks=(_PLAIN[0], _PLAIN[-1]),
+    networks=(PLAIN[0], PLAIN[-1]),
+    quick_networks=(PLAIN[0], PLAIN[-1]),
 )
 FIGURE_6 = Study(
     title="Plain and residual networks on CIFAR-10, error against iterations",
     source="He et al. 2015, Fig. 6",
     find=_figure_6,
-    networks=(*_PLAIN, *_RESIDUAL, _RESNET_110),
-    quick_networks=(*_PLAIN, *_RESIDUAL),
+    networks=(*PLAIN, *RESIDUAL, RESNET_110),
+    quick_networks=(*PLAIN, *RESIDUAL),
 )
 TABLE_6 = Study(
     title="Final test errors on CIFAR-10",
     source="He et al. 2015, Table 6",
     find=_table_6,
-    networks=(*_RESIDUAL, _RESNET_110, *_HIGHWAY),
-    quick_networks=(*_RESIDUAL, _HIGHWAY[0]),
+    networks=(*RESIDUAL, RESNET_110, *HIGHWAY),
+    quick_networks=(*RESIDUAL, HIGHWAY[0]),
 )
 OPTIONS = Study(
     title="Shortcut options A, B and C on CIFAR-10",

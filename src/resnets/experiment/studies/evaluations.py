@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from resnets.core import artifacts
-from resnets.data.files import FileData
-from resnets.data.sets import DataSet
+from resnets.data.opening import Data
 from resnets.evaluation.views import Protocol
 from resnets.experiment import evaluate as evaluating
 from resnets.experiment.trainings import Trained
@@ -16,7 +15,7 @@ from resnets.inference import checkpoints
 
 def evaluate(
     runs: Sequence[Trained],
-    data: DataSet | FileData,
+    data: Data,
     protocol: Protocol,
     device: torch.device,
 ) -> dict[str, Any]:

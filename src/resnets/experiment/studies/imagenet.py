@@ -8,7 +8,7 @@ unverified.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,7 +66,6 @@ _TABLE_3 = (
     Network("ResNet-152", "imagenet.resnet152"),
 )
 _TABLE_4 = _TABLE_3[2:]
-_CIFAR_RESNETS = tuple(Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in (20, 32, 44, 56))
 
 _COLUMNS = {
     "network": "network",
@@ -78,9 +77,7 @@ _COLUMNS = {
 
 
 def _figure_4(setting: Setting) -> Found:
-    rows = depth.error_rows(setting)
-    for row in rows:
-        row["paper"] = paper.TEN_CROP.get(row["network"], (None, None))[0]
+    rows = depth.error_rows(setting, lambda label: paper.TEN_CROP.get(label, (None, None))[0])
     plain, residual = list(setting.networks())[:2], list(setting.networks())[2:]
     top = 100.0 if setting.quick else 60.0
     panels = [
@@ -119,7 +116,7 @@ def _mean_over_the_run(run: Trained) -> float:
 
 
 def _table_2(setting: Setting) -> Found:
-    rows = _tested(setting, "single-crop" if setting.quick else "ten-crop")
+    rows = _tested(setting, "single-crop" if setting.quick else "ten-crop", paper.TEN_CROP)
     a, b, c, d = rows
     says = " ".join(
         f"From {x['network']} to {y['network']} top-1 error "
@@ -131,21 +128,20 @@ def _table_2(setting: Setting) -> Found:
 
 
 def _table_3(setting: Setting) -> Found:
-    return _ordered(setting, _tested(setting, "ten-crop"))
+    rows = _tested(setting, "ten-crop", paper.TEN_CROP)
+    return Found(_COLUMNS, rows, depth.ordered(rows, "top1", "Top-1 error"))
 
 
 def _table_4(setting: Setting) -> Found:
-    rows = _tested(setting, "multi-scale")
-    for row in rows:
-        row["paper"] = _pair(paper.MULTI_SCALE[row["network"]])
-    return _ordered(setting, rows)
+    rows = _tested(setting, "multi-scale", paper.MULTI_SCALE)
+    return Found(_COLUMNS, rows, depth.ordered(rows, "top1", "Top-1 error"))
 
 
 def _table_5(setting: Setting) -> Found:
     """Average the scores of all networks; the paper takes two of 152 layers among its six."""
     assert setting.data is not None
     protocol: Protocol = "single-crop" if setting.quick else "multi-scale"
-    rows = _tested(setting, protocol)
+    rows = _tested(setting, protocol, {} if setting.quick else paper.MULTI_SCALE)
     seeds = sorted({each.training.seed for each in setting.trained})
     together = [
         evaluations.evaluate(
@@ -156,8 +152,6 @@ def _table_5(setting: Setting) -> Found:
         )
         for seed in seeds
     ]
-    for row in rows:
-        row["paper"] = None if setting.quick else _pair(paper.MULTI_SCALE[row["network"]])
     rows.append(
         {
             "network": "all of them together",
@@ -178,8 +172,10 @@ def _table_5(setting: Setting) -> Found:
     return Found(_COLUMNS, rows, says)
 
 
-def _tested(setting: Setting, protocol: Protocol) -> list[dict[str, Any]]:
-    """Return a row for each network, tested in one of the paper's ways."""
+def _tested(
+    setting: Setting, protocol: Protocol, printed: Mapping[str, tuple[float | None, float | None]]
+) -> list[dict[str, Any]]:
+    """Return a row for each network, tested in one of the paper's ways, beside what it prints."""
     assert setting.data is not None
     rows = []
     for label, runs in setting.networks():
@@ -187,21 +183,13 @@ def _tested(setting: Setting, protocol: Protocol) -> list[dict[str, Any]]:
         rows.append(
             {
                 "network": label,
-                "paper": _pair(paper.TEN_CROP[label]) if label in paper.TEN_CROP else None,
+                "paper": _pair(printed[label]) if label in printed else None,
                 "top1": spread([one["top1_error_percent"] for one in each]),
                 "top5": spread([one["top5_error_percent"] for one in each]),
                 "n": len(runs),
             }
         )
     return rows
-
-
-def _ordered(setting: Setting, rows: Sequence[dict[str, Any]]) -> Found:
-    order = sorted(rows, key=lambda row: float(row["top1"]["mean"]))
-    says = "Top-1 error from low to high: " + ", ".join(
-        f"{row['network']} {row['top1']['mean']:.2f} %" for row in order
-    )
-    return Found(_COLUMNS, rows, says + ".")
 
 
 def _pair(errors: tuple[float | None, float | None]) -> str:
@@ -243,6 +231,6 @@ TABLE_5 = Study(
     source="He et al. 2015, Table 5",
     find=_table_5,
     networks=_TABLE_4,
-    quick_networks=_CIFAR_RESNETS,
+    quick_networks=depth.RESIDUAL,
     needs="imagenet",
 )

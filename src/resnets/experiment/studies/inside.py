@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from resnets.core.random import generator
 from resnets.data import batches
@@ -23,35 +24,28 @@ from resnets.evaluation.signals import Signal
 from resnets.evaluation.single_view import SingleView
 from resnets.experiment import build
 from resnets.experiment.studies import depth
-from resnets.experiment.studies.study import Found, Line, Network, Panel, Setting, Study, spread
+from resnets.experiment.studies.study import Found, Line, Panel, Setting, Study, spread
 from resnets.experiment.trainings import Trained
 from resnets.inference import checkpoints
 from resnets.models import construction, making, network, zoo
 from resnets.models.network import ResNet
 
-_PLAIN_20, _PLAIN_56 = (Network(f"plain-{d}", f"cifar10.plain{d}") for d in (20, 56))
-_RESNET_20, _RESNET_56 = (Network(f"ResNet-{d}", f"cifar10.resnet{d}") for d in (20, 56))
-_RESNET_110 = Network("ResNet-110", "cifar10.resnet110")
-_HIGHWAY = tuple(Network(f"Highway-{d}", f"cifar10.highway{d}") for d in (20, 32))
+_PLAIN_20, _PLAIN_56 = depth.PLAIN[0], depth.PLAIN[-1]
+_RESNET_20, _RESNET_56 = depth.RESIDUAL[0], depth.RESIDUAL[-1]
 _DEEPENED = (32, 44, 56)
 _BATCH_IMAGES = 128  # of which the signals are measured
 
 
 def _construction(setting: Setting) -> Found:
     """Set the constructed solution beside the trained one, both by the same exact count."""
-    rows = []
-    shallow = setting.of("plain-20")
-    constructed = {20: [_network(run) for run in shallow]}
-    constructed |= {
-        d: [construction.with_identity_layers(_network(run), d) for run in shallow]
-        for d in _DEEPENED
-    }
-    for layers, networks in constructed.items():
-        added = f", {layers - 20} identity layers added" if layers > 20 else ""
-        rows.append(_error_row(f"plain-20 trained{added}", layers, networks, shallow, setting))
-    deep = setting.of("plain-56")
-    trained = [_network(run) for run in deep]
-    rows.append(_error_row("plain-56 trained from scratch", 56, trained, deep, setting))
+    shallow = [_opened(run) for run in setting.of("plain-20")]
+    rows = [_error_row("plain-20 trained", 20, shallow, setting)]
+    for layers in _DEEPENED:
+        deepened = [(construction.with_identity_layers(n, layers), mean) for n, mean in shallow]
+        name = f"plain-20 trained, {layers - 20} identity layers added"
+        rows.append(_error_row(name, layers, deepened, setting))
+    deep = [_opened(run) for run in setting.of("plain-56")]
+    rows.append(_error_row("plain-56 trained from scratch", 56, deep, setting))
     built, searched = rows[-2]["train"], rows[-1]["train"]
     verdict = depth.changed(
         built, searched, "better", "worse, so it is the search that fails", "no clear difference"
@@ -72,14 +66,14 @@ def _construction(setting: Setting) -> Found:
 
 
 def _error_row(
-    name: str, layers: int, networks: Sequence[ResNet], runs: Sequence[Trained], setting: Setting
+    name: str, layers: int, networks: Sequence[tuple[ResNet, Tensor]], setting: Setting
 ) -> dict[str, Any]:
     errors = {
         key: [
-            SingleView(key, partial(_in_order, images, run, setting))
+            SingleView(key, partial(_in_order, images, mean_hwc, setting))
             .count(made.to(setting.device))
             .error1_percent
-            for run, made in zip(runs, networks, strict=True)
+            for made, mean_hwc in networks
         ]
         for key, images in (("train", setting.small.train), ("test", setting.small.test))
     }
@@ -102,7 +96,7 @@ def _gradients(setting: Setting) -> Found:
                 new = (_new(layers, init, normalised, seed) for seed in seeds)
                 measured[name] = [_signals(made, setting) for made in new]
     for label, runs in setting.networks():
-        measured[f"{label} trained, He, BN"] = [_signals(_network(r), setting) for r in runs]
+        measured[f"{label} trained, He, BN"] = [_signals(_opened(run)[0], setting) for run in runs]
     panels = [
         Panel(title, "layer", what, _signal_lines(measured, key), log=True)
         for title, what, key in (
@@ -196,7 +190,7 @@ def _signal_lines(measured: Mapping[str, Sequence[Sequence[Signal]]], key: str) 
 def _figure_7(setting: Setting) -> Found:
     """Measure the responses over all test images, the mean over seeds."""
     each = {
-        label: [[r.std for r in _responses(run, setting)] for run in runs]
+        label: [[r.std for r in responses.responses(*_on_test(run, setting))] for run in runs]
         for label, runs in setting.networks()
     }
     stds = {label: _mean_of(of_label) for label, of_label in each.items()}
@@ -227,7 +221,7 @@ def _figure_7(setting: Setting) -> Found:
     means: dict[str, Any] = {str(row["network"]): row["mean"] for row in rows}
     says = " ".join(
         f"{b} responds {depth.changed(means[a], means[b], 'less than', 'more than', 'much as')} "
-        f"{a}, on the mean over layers: {means[b]['mean']:.2f} against {means[a]['mean']:.2f}."
+        f"{a}, on the mean over layers: {means[b]['mean']:.3f} against {means[a]['mean']:.3f}."
         for a, b in (
             ("plain-20", "ResNet-20"),
             ("plain-56", "ResNet-56"),
@@ -247,7 +241,7 @@ def _gates(setting: Setting) -> Found:
     rows: list[dict[str, Any]] = []
     lines: list[Line] = []
     for color, (label, runs) in enumerate(setting.networks()):
-        found = [gates.gates(_network(run).to(setting.device), _test(run, setting)) for run in runs]
+        found = [gates.gates(*_on_test(run, setting)) for run in runs]
         carried = _mean_of([[1 - gate.mean for gate in of_run] for of_run in found])
         lines.append(Line(label, range(1, len(carried) + 1), carried, color=color))
         for number, gate in enumerate(found[0]):
@@ -281,28 +275,24 @@ def _gates(setting: Setting) -> Found:
     return Found(columns, rows, says, [panel])
 
 
-def _responses(run: Trained, setting: Setting) -> list[responses.Response]:
-    return responses.responses(_network(run).to(setting.device), _test(run, setting))
+def _on_test(run: Trained, setting: Setting) -> tuple[ResNet, Iterator[Batch]]:
+    """Return a run's network on the device, and the test images as it wants them."""
+    made, mean_hwc = _opened(run)
+    return made.to(setting.device), _in_order(setting.small.test, mean_hwc, setting)
 
 
-def _test(run: Trained, setting: Setting) -> Iterator[Batch]:
-    """Yield the test images as the run's network wants them."""
-    return _in_order(setting.small.test, run, setting)
-
-
-def _in_order(images: ImageSet, run: Trained, setting: Setting) -> Iterator[Batch]:
-    return batches.in_order(
-        images,
-        checkpoints.newest(run.folder).mean_hwc,
-        batch_images=build.EVALUATION_BATCH_IMAGES,
-        device=setting.device,
-    )
-
-
-def _network(run: Trained) -> ResNet:
-    made = checkpoints.newest(run.folder).network()
+def _opened(run: Trained) -> tuple[ResNet, Tensor]:
+    """Return a finished run's network, and the mean that it subtracts."""
+    checkpoint = checkpoints.newest(run.folder)
+    made = checkpoint.network()
     assert isinstance(made, ResNet)
-    return made
+    return made, checkpoint.mean_hwc
+
+
+def _in_order(images: ImageSet, mean_hwc: Tensor, setting: Setting) -> Iterator[Batch]:
+    return batches.in_order(
+        images, mean_hwc, batch_images=build.EVALUATION_BATCH_IMAGES, device=setting.device
+    )
 
 
 def _mean_of(each: Sequence[Sequence[float]]) -> list[float]:
@@ -328,13 +318,13 @@ FIGURE_7 = Study(
     title="Standard deviations of layer responses",
     source="He et al. 2015, Fig. 7",
     find=_figure_7,
-    networks=(_PLAIN_20, _PLAIN_56, _RESNET_20, _RESNET_56, _RESNET_110),
+    networks=(_PLAIN_20, _PLAIN_56, _RESNET_20, _RESNET_56, depth.RESNET_110),
     quick_networks=(_PLAIN_20, _PLAIN_56, _RESNET_20, _RESNET_56),
 )
 GATES = Study(
     title="How open the gates of highway networks are",
     source="He et al. 2015, sec. 2; Srivastava et al. 2015",
     find=_gates,
-    networks=_HIGHWAY,
-    quick_networks=_HIGHWAY[:1],
+    networks=depth.HIGHWAY,
+    quick_networks=depth.HIGHWAY[:1],
 )

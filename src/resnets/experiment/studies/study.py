@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import torch
 
 from resnets.data.batches import CropFlip
-from resnets.data.files import FileData
+from resnets.data.opening import Data
 from resnets.data.sets import DataSet
 from resnets.experiment import build
 from resnets.experiment.trainings import Trained
@@ -116,7 +116,7 @@ class Setting:
 
     quick: bool
     trained: Sequence[Trained]
-    data: DataSet | FileData | None
+    data: Data | None
     device: torch.device
 
     @property
