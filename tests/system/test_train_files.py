@@ -1,18 +1,15 @@
 """The real command on image files: ImageNet's archives, class folders, and what is wrong there."""
 
-import io
 import json
 import signal
 import subprocess
 import sys
-import tarfile
 
-import numpy as np
 import pytest
-from PIL import Image
 
+import samples
 from resnets.core import artifacts
-from resnets.data import imagenet, imagenet_classes
+from resnets.data import imagenet_classes
 from resnets.inference import checkpoints
 
 WNIDS = imagenet_classes.wnids()[::125]  # eight of the thousand
@@ -23,40 +20,9 @@ TINY = [
 ]
 
 
-def jpeg(seed, width=90, height=70):
-    made = io.BytesIO()
-    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((width, height)).save(made, "JPEG")
-    return made.getvalue()
-
-
-def archive(members, mode="w"):
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode=mode) as tar:
-        for name, inside in members.items():
-            about = tarfile.TarInfo(name)
-            about.size = len(inside)
-            tar.addfile(about, io.BytesIO(inside))
-    return made.getvalue()
-
-
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
-    """ImageNet as published, with two training and one validation image of eight classes."""
-    folder = tmp_path_factory.mktemp("data") / "ILSVRC2012"
-    folder.mkdir()
-    inner = {
-        f"{wnid}.tar": archive({f"{wnid}_{i}.JPEG": jpeg(2 * k + i) for i in range(2)})
-        for k, wnid in enumerate(WNIDS)
-    }
-    (folder / imagenet.TRAIN_TAR).write_bytes(archive(inner))
-    validation = {f"ILSVRC2012_val_{k + 1:08d}.JPEG": jpeg(100 + k, 70, 95) for k in range(8)}
-    (folder / imagenet.VALIDATION_TAR).write_bytes(archive(validation))
-    number_of = {label: number for number, label in imagenet_classes.index_by_devkit_id().items()}
-    truth = "".join(f"{number_of[125 * k]}\n" for k in range(8)).encode()
-    inside = {f"{imagenet.DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt": truth}
-    (folder / f"{imagenet.DEVKIT}.tar.gz").write_bytes(archive(inside, "w:gz"))
-    return folder
+    return samples.write_imagenet(tmp_path_factory.mktemp("data") / "ILSVRC2012")
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +37,7 @@ def classes(folder):
             place = folder / split / name
             place.mkdir(parents=True)
             for i in range(count):
-                (place / f"{i}.jpg").write_bytes(jpeg(10 * k + i, 70 + 9 * i, 80))
+                (place / f"{i}.jpg").write_bytes(samples.jpeg(10 * k + i, 70 + 9 * i, 80))
     return folder
 
 

@@ -1,4 +1,3 @@
-import io
 import os
 import tarfile
 import threading
@@ -10,6 +9,7 @@ import torch
 
 from resnets.core.errors import DataError
 from resnets.data import imagenet, imagenet_classes, opening
+from samples import archive
 
 TRUTH = (490, 361, 171, 1000, 1)
 LABELS = [65, 970, 230, 543, 278]
@@ -33,16 +33,6 @@ def folder(tmp_path):
 def content(name):
     """What stands in for an image: any bytes will do, of many lengths."""
     return f"image {name} ".encode() * (len(name) + sum(name.encode()) % 97)
-
-
-def archive(members, mode="w"):
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode=mode) as tar:
-        for name, inside in members.items():
-            about = tarfile.TarInfo(name)
-            about.size = len(inside)
-            tar.addfile(about, io.BytesIO(inside))
-    return made.getvalue()
 
 
 def write_devkit(folder, truth=TRUTH, called=None):

@@ -3,29 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+import samples
 from resnets.data.batches import Batch
-from resnets.models.network import ResNet, he_init
 
 
 @pytest.fixture
 def trained():
-    """Return a network with weights and averages that are no beginning any more."""
-
-    def make(spec):
-        draw = torch.Generator().manual_seed(0)
-        network = ResNet(spec)
-        he_init(network, draw)
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.normal_(module.weight, 1, 0.3, generator=draw)
-                nn.init.normal_(module.bias, 0, 0.3, generator=draw)
-                module.running_mean.normal_(0, 0.3, generator=draw)
-                module.running_var.uniform_(0.5, 2, generator=draw)
-        return network
-
-    return make
+    return samples.trained
 
 
 @pytest.fixture

@@ -3,26 +3,17 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from resnets.core.errors import ModelError
 from resnets.models import zoo
 from resnets.models.construction import with_identity_layers
-from resnets.models.network import ResNet, he_init, without_bn
+from resnets.models.network import ResNet, without_bn
+from samples import trained
 
 
 def plain(depth, classes=10):
     """A plain network with weights and averages such as training leaves."""
-    draw = torch.Generator().manual_seed(0)
-    network = ResNet(zoo.cifar(depth, shortcut="none", classes=classes))
-    he_init(network, draw)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1, 0.3, generator=draw)
-            nn.init.normal_(module.bias, 0, 0.3, generator=draw)
-            module.running_mean.normal_(0, 0.3, generator=draw)
-            module.running_var.uniform_(0.5, 2, generator=draw)
-    return network.eval()
+    return trained(zoo.cifar(depth, shortcut="none", classes=classes)).eval()
 
 
 def images(n, side=32):

@@ -1,14 +1,10 @@
 """The ImageNet studies, complete, on archives in ImageNet's layout with a few small images."""
 
-import io
-import tarfile
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from resnets.data import imagenet
+import samples
 from resnets.experiment import paper
 from resnets.experiment.reproduce import reproduce
 from resnets.experiment.studies.catalogue import STUDIES
@@ -17,42 +13,13 @@ SETTINGS = (
     *("total_steps=2", "batch_images=2", "precision=float32", "schedule.every_steps=1"),
     *("data.augment.shorter_px=[44,48]", "data.augment.crop_px=40"),
 )
-WNIDS = ("n01440764", "n02119789")
-VALIDATION = 3
-
-
-def jpeg(number):
-    pixels = np.random.default_rng(number).integers(0, 255, (52, 60, 3), dtype=np.uint8)
-    made = io.BytesIO()
-    Image.fromarray(pixels).save(made, "JPEG")
-    return made.getvalue()
-
-
-def archive(members, mode="w"):
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode=mode) as tar:
-        for name, inside in members.items():
-            about = tarfile.TarInfo(name)
-            about.size = len(inside)
-            tar.addfile(about, io.BytesIO(inside))
-    return made.getvalue()
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A working folder with ImageNet in it: as published, but for the number of images."""
+    """A working folder with ImageNet in it, as published but for the number of images."""
     place = tmp_path_factory.mktemp("work")
-    folder = place / "imagenet"
-    folder.mkdir()
-    train = {f"{w}.tar": archive({f"{w}_{i}.JPEG": jpeg(i) for i in range(3)}) for w in WNIDS}
-    (folder / imagenet.TRAIN_TAR).write_bytes(archive(train))
-    images = {f"ILSVRC2012_val_{i + 1:08d}.JPEG": jpeg(9 + i) for i in range(VALIDATION)}
-    (folder / imagenet.VALIDATION_TAR).write_bytes(archive(images))
-    truth = {
-        "ILSVRC2012_devkit_t12/data/meta.mat": b"MATLAB 5.0",
-        "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": b"490\n361\n171\n",
-    }
-    (folder / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(archive(truth, "w:gz"))
+    samples.write_imagenet(place / "imagenet")
     return place
 
 
@@ -126,7 +93,7 @@ def test_tables_3_4_and_5_test_in_their_ways_and_share_their_runs(ask, shallow):
     assert fourth.result["rows"][0]["paper"] == "21.84 / 5.71"
     assert fifth.result["rows"][0] == fourth.result["rows"][0]
     for row in (*third.result["rows"], *fourth.result["rows"], *fifth.result["rows"]):
-        wrong = row["top1"]["mean"] * VALIDATION / 100
+        wrong = row["top1"]["mean"] * samples.IMAGENET_VALIDATION / 100
         assert wrong == pytest.approx(round(wrong))
         assert row["top5"]["mean"] <= row["top1"]["mean"]
 
@@ -140,4 +107,4 @@ def test_every_network_of_the_tables_has_its_number_in_the_paper():
         for network in STUDIES[name].networks:
             _, recipe = network.recipe(quick=False)
             assert recipe.total_steps == 600_000
-            assert recipe.expected is not None
+            assert recipe.expected.top1_error_percent == paper.TEN_CROP[network.label][0]
