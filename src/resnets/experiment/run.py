@@ -232,7 +232,7 @@ def _train(
 ) -> Run:
     hardware.keep_memory()
     runtime = manifest["runtime"]
-    torch.set_num_threads(min(runtime["threads"], os.cpu_count() or 1))
+    torch.set_num_threads(min(runtime["threads"], torch.get_num_threads()))
     done, window = _restore(parts, state)
     _clear(folder, done)
     manifests.announce(folder, manifest, recipe, done, parts.batch_of.device)
