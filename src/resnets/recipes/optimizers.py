@@ -5,7 +5,9 @@ from typing import Literal
 
 from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
-from resnets.training.decay import DecayOn
+
+# See `resnets.training.decay`, which predicting must do without.
+DecayOn = Literal["all", "all-but-norms", "weights"]
 
 
 @spec

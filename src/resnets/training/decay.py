@@ -5,6 +5,7 @@ from typing import Any, Literal
 from torch import nn
 
 DecayOn = Literal["all", "all-but-norms", "weights"]
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, on: DecayOn) -> list[dict[str, Any]]:
@@ -23,7 +24,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, on: DecayOn) -> list
     if on == "weights":
         decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     else:
-        left = (nn.PReLU,) if on == "all" else (nn.PReLU, nn.BatchNorm2d)
+        left = (nn.PReLU,) if on == "all" else (nn.PReLU, *_NORMS)
         spared = {id(p) for m in model.modules() if isinstance(m, left) for p in m.parameters()}
         decayed = {id(p) for p in model.parameters()} - spared
     if len(decayed) == len(list(model.parameters())):

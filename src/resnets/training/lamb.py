@@ -36,20 +36,22 @@ class Lamb(torch.optim.Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.01,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Do one step with the gradients that are there; parameters without one stay."""
         assert closure is None
         for group in self.param_groups:
-            with_gradient = [p for p in group["params"] if p.grad is not None]
-            if with_gradient:
-                self._step(with_gradient, group)
+            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            if pairs:
+                self._step(pairs, group)
 
-    def _step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def _step(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
+        parameters, gradients = [p for p, _ in pairs], [gradient for _, gradient in pairs]
         states = [self._state_of(parameter) for parameter in parameters]
-        gradients = [parameter.grad for parameter in parameters]
         steps, m, v = ([state[key] for state in states] for key in ("step", *_AVERAGES))
         beta1, beta2 = group["betas"]
         torch._foreach_add_(steps, 1.0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from resnets.data import mixing
 from resnets.training.step import LossOf
 
 AUXILIARY_WEIGHT: Final = 0.3  # Szegedy et al. 2014, sec. 5
@@ -25,8 +26,8 @@ def classification(
 
     A batch has `images_nchw` (float32) and `labels_n` (int64), and perhaps `mix`: None, or what
     each image was mixed with, its `partner_labels_n` (int64) and the `share` of the own label (in
-    [0, 1], one for all images or one for each). The error is that of the own labels, so of mixed
-    images it says little.
+    [0, 1], a number for all images or a tensor of one for each). The error is that of the own
+    labels, so of mixed images it says little.
 
     "cross-entropy" is that of the softmax; the target of a mixed image is divided between its two
     labels. "bce" asks of every class whether the image shows it: a class is present whose share is
@@ -89,12 +90,12 @@ def _cross_entropy(label_smoothing: float, class_weights: Tensor | None) -> _Cri
 
 def _binary_cross_entropy(label_smoothing: float, class_weights: Tensor | None) -> _Criterion:
     def criterion(scores_nk: Tensor, labels_n: Tensor, mix: Any) -> Tensor:
-        n, classes = scores_nk.shape
-        share_n1 = scores_nk.new_ones(n, 1) if mix is None else mix.share.expand(n)[:, None].float()
-        targets_nk = torch.zeros_like(scores_nk).scatter_(1, labels_n[:, None], share_n1)
-        if mix is not None:
-            targets_nk.scatter_add_(1, mix.partner_labels_n[:, None], 1 - share_n1)
-        present_nk = (targets_nk > PRESENT_ABOVE).float()
+        classes = scores_nk.shape[1]
+        partner_labels_n, share = (
+            (labels_n, 1.0) if mix is None else (mix.partner_labels_n, mix.share)
+        )
+        shares_nk = mixing.soft_targets(labels_n, partner_labels_n, share, classes)
+        present_nk = (shares_nk > PRESENT_ABOVE).float()
         smooth_nk = present_nk * (1 - label_smoothing) + label_smoothing / classes
         return binary_cross_entropy_with_logits(scores_nk, smooth_nk, class_weights)
 
