@@ -20,7 +20,6 @@ from resnets.models.spec import ModelSpec, ResNetSpec
 from resnets.recipes import catalogue, codec, rates
 from resnets.recipes.schema import Recipe
 
-
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 

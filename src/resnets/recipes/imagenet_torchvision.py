@@ -17,8 +17,7 @@ Deviation: first weights from N(0, 2 / fan_in), as in the paper; torchvision's a
 Deviation: the rate of V2 changes with every update, not with every epoch.
 Deviation: batches straddle epochs, where torchvision's last batch of an epoch is a smaller one.
 
-Source: https://github.com/pytorch/vision/tree/main/references/classification, V1;
-    https://github.com/pytorch/vision/issues/3995, V2.
+Source: https://github.com/pytorch/vision/tree/main/references/classification.
 """
 
 from dataclasses import replace
