@@ -187,7 +187,7 @@ def test_cross_entropy_of_mixed_images_is_torchs_of_soft_targets_as_in_torchvisi
 
 def test_the_moving_average_is_torchs_and_timms():
     model = network()
-    ours = MovingAverage(model, 0.9)
+    ours = MovingAverage(model, network(), 0.9)
     torchs = swa_utils.AveragedModel(
         model, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.9), use_buffers=True
     )

@@ -69,7 +69,7 @@ def test_the_average_of_v2_has_the_decay_that_torchvisions_script_reckons():
         assert ema.every_steps == model_ema_steps
         assert ema.copied_steps == of(2, depth).schedule.warmup_steps
     # As the script does for another number of epochs.
-    assert of(2, 50).ema.stretched(0.5).decay == pytest.approx(1.0 - 2 * alpha, rel=1e-9)
+    assert of(2, 50).ema.stretched(2).decay == pytest.approx(1.0 - alpha / 2, rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ class Changes:
             )
         if self.rate is not None:
             recipe = replace(recipe, optim=replace(recipe.optim, learning_rate=self.rate))
-        # The schedule's own settings come after it was stretched, and are taken as written.
-        last = [s for s in self.settings if s.startswith("schedule.")]
+        # What is stretched has its own settings afterwards, and they are taken as written.
+        last = [s for s in self.settings if s.startswith(("schedule.", "ema."))]
         first = [s for s in self.settings if s not in last]
         if self.batch_images is not None:
             first.insert(0, f"batch_images={self.batch_images}")

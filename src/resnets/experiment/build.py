@@ -143,7 +143,7 @@ def build(
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
         model=model,
-        ema=_ema(recipe, model),
+        ema=_ema(recipe, model, device),
         loss_of=_loss(recipe, device),
         batch_of=inputs.batch_of,
         optimizer=_optimizer(recipe, model),
@@ -302,10 +302,13 @@ def _optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
             )
 
 
-def _ema(recipe: Recipe, model: Network) -> MovingAverage | None:
-    if recipe.ema is None:
+def _ema(recipe: Recipe, model: Network, device: torch.device) -> MovingAverage | None:
+    ema = recipe.ema
+    if ema is None:
         return None
-    return MovingAverage(model, recipe.ema.decay, recipe.ema.every_steps, recipe.ema.copied_steps)
+    network = making.make(recipe.model)  # not a copy: layers of the model may be synchronised
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return MovingAverage(model, network, ema.decay, ema.every_steps, ema.copied_steps)
 
 
 def _rate(recipe: Recipe, number: int, errors_percent: Sequence[float] = ()) -> float:

@@ -93,11 +93,15 @@ class EmaSpec:
     def stretched(self, factor: float) -> "EmaSpec":
         """Return one that remembers the same part of a run `factor` times as long.
 
+        In a shorter run the average changes more often, so that it does at all.
+
         Source: Radosavovic et al. 2020, in whose code, pycls, torchvision found the rule.
         """
+        every_steps = max(1, round(self.every_steps * min(1.0, factor)))
+        share = (1 - self.decay) * every_steps / self.every_steps / factor
         return EmaSpec(
-            decay=1 - min(1.0, (1 - self.decay) / factor),
-            every_steps=self.every_steps,
+            decay=1 - min(1.0, share),
+            every_steps=every_steps,
             copied_steps=round(self.copied_steps * factor),
         )
 
@@ -128,10 +132,10 @@ class Recipe:
     `resnets.training.losses`. `clip_norm` is the greatest norm of all gradients together.
     `part_images` is how many images BN's statistics are taken over: the batch is done in parts of
     that many, on one device one after the other, so the numbers do not depend on how many devices
-    there are; None is the whole batch. `rate_rule` says how the rate follows when another batch is
-    asked for (`resnets.recipes.rates`). `true_averages` ends a run by replacing BN's moving
-    averages by true ones over an epoch of the training batches, as the paper's authors did with
-    their released models.
+    there are; None, or more than a batch has, is the whole batch. `rate_rule` says how the rate
+    follows when another batch is asked for (`resnets.recipes.rates`). `true_averages` ends a run by
+    replacing BN's moving averages by true ones over an epoch of the training batches, as the
+    paper's authors did with their released models.
     """
 
     source: str
@@ -159,10 +163,15 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise RecipeError(f"{name}: must be positive, got {value}")
-        if self.part_images is not None and self.batch_images % self.part_images:
+        if self.batch_images % min(self.part_images or 1, self.batch_images):
             raise RecipeError(
                 f"part_images: must divide batch_images, {self.batch_images}, got "
                 f"{self.part_images}; name another with --set part_images=N, or null for the batch"
+            )
+        if self.ema is not None and self.ema.every_steps > self.total_steps:
+            raise RecipeError(
+                f"ema.every_steps: at most total_steps, {self.total_steps}, got "
+                f"{self.ema.every_steps}"
             )
         if not 0 <= self.label_smoothing < 1:
             raise RecipeError(f"label_smoothing: must be in [0, 1), got {self.label_smoothing}")

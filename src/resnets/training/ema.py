@@ -1,6 +1,5 @@
 """An exponential moving average of a network, often better than the network itself."""
 
-import copy
 from collections.abc import Mapping
 
 import torch
@@ -15,7 +14,9 @@ class MovingAverage:
     point (BN's count of batches) is copied.
 
     Args:
-        model: What is trained, in its place and memory format; not a compiled wrapper of it.
+        model: What is trained, not a compiled wrapper of it.
+        network: Another of the same kind, in the same place and memory format; the average is kept
+            in its tensors.
         decay: What the average keeps of itself, in [0, 1).
         every_steps: Updates from one change of the average to the next.
         copied_steps: Until after this update the average is a copy of the model, so that it forgets
@@ -25,9 +26,15 @@ class MovingAverage:
     """
 
     def __init__(
-        self, model: nn.Module, decay: float, every_steps: int = 1, copied_steps: int = 0
+        self,
+        model: nn.Module,
+        network: nn.Module,
+        decay: float,
+        every_steps: int = 1,
+        copied_steps: int = 0,
     ) -> None:
-        self.network = copy.deepcopy(model).eval().requires_grad_(False)
+        self.network = network.eval().requires_grad_(False)
+        self.restore(model.state_dict())
         self.decay = decay
         self.every_steps = every_steps
         self.copied_steps = copied_steps

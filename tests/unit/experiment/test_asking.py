@@ -51,10 +51,11 @@ def test_a_recipes_rule_makes_the_rate_follow_the_batch_that_was_asked_for(tiny)
 def test_a_batch_may_be_asked_for_together_with_its_parts(tiny):
     parts = replace(tiny, part_images=8)
     assert Changes(batch_images=32).apply(parts, DATA).part_images == 8
-    with pytest.raises(RecipeError, match="part_images: must divide batch_images, 4, got 8"):
-        Changes(batch_images=4).apply(parts, DATA)
-    found = Changes(batch_images=4, settings=("part_images=2",)).apply(parts, DATA)
-    assert (found.batch_images, found.part_images) == (4, 2)
+    assert Changes(batch_images=4).apply(parts, DATA).part_images == 8
+    with pytest.raises(RecipeError, match="part_images: must divide batch_images, 12, got 8"):
+        Changes(batch_images=12).apply(parts, DATA)
+    found = Changes(batch_images=12, settings=("part_images=6",)).apply(parts, DATA)
+    assert (found.batch_images, found.part_images) == (12, 6)
 
 
 def test_a_rate_that_followed_the_batch_is_told_when_a_run_begins(tmp_path, capsys):
@@ -72,6 +73,8 @@ def test_more_epochs_stretch_the_moving_average_too(tiny):
     found = Changes(epochs=5).apply(averaging, DATA)  # 80 updates, not 10
     assert found.ema.copied_steps == 16
     assert found.ema.decay == pytest.approx(1 - 0.1 / 8)
+    found = Changes(epochs=5, settings=("ema.decay=0.5",)).apply(averaging, DATA)
+    assert (found.ema.decay, found.ema.copied_steps) == (0.5, 16)
 
 
 def test_another_network_drops_as_much_as_the_recipes(tiny):

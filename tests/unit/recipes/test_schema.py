@@ -87,8 +87,18 @@ def test_a_stretched_average_remembers_the_same_part_of_the_run():
     double = ema.stretched(2)
     assert (double.every_steps, double.copied_steps) == (4, 200)
     assert double.decay == pytest.approx(0.995)
-    assert ema.stretched(0.1).decay == pytest.approx(0.9)
-    assert ema.stretched(1e-6).decay == 0
+    half = ema.stretched(0.5)
+    assert (half.every_steps, half.copied_steps, half.decay) == (2, 50, pytest.approx(0.99))
+    eighth = ema.stretched(0.125)
+    assert (eighth.every_steps, eighth.decay) == (1, pytest.approx(0.98))
+    assert ema.stretched(1e-6) == EmaSpec(decay=0)
+
+
+def test_an_average_that_would_never_change_is_refused():
+    ema = EmaSpec(decay=0.9, every_steps=recipe.total_steps)
+    assert replace(recipe, ema=ema).ema == ema
+    with pytest.raises(RecipeError, match=r"^ema\.every_steps: at most total_steps, 9, got 10$"):
+        replace(recipe, total_steps=9, ema=replace(ema, every_steps=10))
 
 
 def test_a_batch_is_done_in_parts_of_one_size():
@@ -96,8 +106,8 @@ def test_a_batch_is_done_in_parts_of_one_size():
     message = r"^part_images: must divide batch_images, 64, got 48; name another with --set part_im"
     with pytest.raises(RecipeError, match=message):
         replace(recipe, batch_images=64, part_images=48)
-    with pytest.raises(RecipeError, match="part_images: must divide batch_images"):
-        replace(recipe, batch_images=64, part_images=128)
+    # So that a small batch needs no word about parts.
+    assert replace(recipe, batch_images=64, part_images=100).part_images == 100
 
 
 def test_every_class_has_a_weight_or_none_has():

@@ -13,6 +13,10 @@ def network():
     )
 
 
+def averaging(model, decay, **given):
+    return MovingAverage(model, network(), decay, **given)
+
+
 def change(model, number):
     """What an update does, told by its number."""
     draw = torch.Generator().manual_seed(number)
@@ -36,7 +40,7 @@ def followed(average, model, numbers):
 
 def test_the_average_begins_as_a_copy_that_is_no_alias():
     model = network()
-    average = MovingAverage(model, 0.9)
+    average = averaging(model, 0.9)
     assert torch.equal(average.network[0].weight, model[0].weight)
     before = average.network[0].weight.clone()
     change(model, 1)
@@ -48,7 +52,7 @@ def test_the_average_begins_as_a_copy_that_is_no_alias():
 
 def test_the_average_is_its_formula():
     model = network()
-    average = MovingAverage(model, 0.9)
+    average = averaging(model, 0.9)
     expected = model[0].weight.detach().double().clone()
     for weight in followed(average, model, range(1, 6)):
         expected = 0.9 * expected + 0.1 * weight.double()
@@ -57,7 +61,7 @@ def test_the_average_is_its_formula():
 
 def test_only_every_so_many_updates_change_it():
     model = network()
-    average = MovingAverage(model, 0.5, every_steps=3)
+    average = averaging(model, 0.5, every_steps=3)
     first = model[0].weight.detach().clone()
     seen = followed(average, model, range(1, 9))
     expected = (first / 2 + seen[2] / 2) / 2 + seen[5] / 2
@@ -66,7 +70,7 @@ def test_only_every_so_many_updates_change_it():
 
 def test_until_an_update_it_is_a_copy():
     model = network()
-    average = MovingAverage(model, 0.5, copied_steps=3)
+    average = averaging(model, 0.5, copied_steps=3)
     seen = followed(average, model, range(1, 4))
     assert torch.equal(average.network[0].weight, seen[2])
     seen += followed(average, model, range(4, 5))
@@ -75,7 +79,7 @@ def test_until_an_update_it_is_a_copy():
 
 def test_averages_of_bn_are_averaged_and_its_count_is_copied():
     model = network()
-    average = MovingAverage(model, 0.5)
+    average = averaging(model, 0.5)
     means = [model[1].running_mean.clone()]
     for number in (1, 2):
         change(model, number)
@@ -89,10 +93,10 @@ def test_averages_of_bn_are_averaged_and_its_count_is_copied():
 @pytest.mark.parametrize("stop", [1, 4, 7])
 def test_going_on_from_what_was_saved_gives_the_same_bits(stop):
     model = network()
-    average = MovingAverage(model, 0.9, every_steps=2, copied_steps=3)
+    average = averaging(model, 0.9, every_steps=2, copied_steps=3)
     followed(average, model, range(1, stop + 1))
     again = copy.deepcopy(model)
-    other = MovingAverage(again, 0.9, every_steps=2, copied_steps=3)
+    other = averaging(again, 0.9, every_steps=2, copied_steps=3)
     other.restore({name: t.clone().contiguous() for name, t in average.tensors().items()})
     for each, of in ((average, model), (other, again)):
         followed(each, of, range(stop + 1, 10))
@@ -103,4 +107,4 @@ def test_going_on_from_what_was_saved_gives_the_same_bits(stop):
 
 def test_what_is_saved_has_the_names_of_the_models_tensors():
     model = network()
-    assert list(MovingAverage(model, 0.9).tensors()) == list(model.state_dict())
+    assert list(averaging(model, 0.9).tensors()) == list(model.state_dict())
