@@ -45,46 +45,54 @@ class Lamb(torch.optim.Optimizer):
         """Do one step with the gradients that are there; parameters without one stay."""
         assert closure is None
         for group in self.param_groups:
-            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
-            if pairs:
-                self._step(pairs, group)
+            together: dict[tuple[int, int], list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                count = self._count(parameter)
+                # A GPU wants few calls; on a CPU one tensor after the other stays in the cache.
+                alone = 0 if parameter.is_cuda else id(parameter)
+                together.setdefault((count, alone), []).append(parameter)
+            for (count, _), parameters in together.items():
+                self._step(parameters, count, group)
 
-    def _step(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
-        parameters, gradients = [p for p, _ in pairs], [gradient for _, gradient in pairs]
-        states = [self._state_of(parameter) for parameter in parameters]
-        steps, m, v = ([state[key] for state in states] for key in ("step", *_AVERAGES))
+    def _count(self, parameter: Tensor) -> int:
+        """Return which step of its own a parameter is about to take, from 1."""
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        state["step"] += 1
+        return int(state["step"])
+
+    def _step(self, parameters: list[Tensor], count: int, group: dict[str, Any]) -> None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        m, v = ([self.state[p][key] for p in parameters] for key in ("exp_avg", "exp_avg_sq"))
         beta1, beta2 = group["betas"]
-        torch._foreach_add_(steps, 1.0)
         torch._foreach_lerp_(m, gradients, 1 - beta1)
         torch._foreach_mul_(v, beta2)
         torch._foreach_addcmul_(v, gradients, gradients, 1 - beta2)
 
-        counts = [float(step) for step in steps]
+        # Both corrections are numbers: updates are Adam's once multiplied by `scale`.
+        root = (1 - beta2**count) ** 0.5
+        scale = root / (1 - beta1**count)
         roots = torch._foreach_sqrt(v)
-        torch._foreach_div_(roots, [(1 - beta2**count) ** 0.5 for count in counts])
-        torch._foreach_add_(roots, group["eps"])
+        torch._foreach_add_(roots, group["eps"] * root)
         updates = torch._foreach_div(m, roots)
-        torch._foreach_div_(updates, [1 - beta1**count for count in counts])
         if group["weight_decay"]:
-            torch._foreach_add_(updates, parameters, alpha=group["weight_decay"])
-            torch._foreach_mul_(updates, _ratios(parameters, updates))
-        torch._foreach_add_(parameters, updates, alpha=-group["lr"])
-
-    def _state_of(self, parameter: Tensor) -> dict[str, Any]:
-        state: dict[str, Any] = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
-            for key in _AVERAGES:
-                state[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-        return state
+            torch._foreach_add_(updates, parameters, alpha=group["weight_decay"] / scale)
+            lengths = _lengths(parameters, updates, scale)
+            torch._foreach_addcmul_(parameters, updates, lengths, -group["lr"])
+        else:
+            torch._foreach_add_(parameters, updates, alpha=-group["lr"] * scale)
 
 
-_AVERAGES = ("exp_avg", "exp_avg_sq")
-
-
-def _ratios(parameters: list[Tensor], updates: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return |w| / |u| of each tensor, or 1 where one of them is 0."""
+def _lengths(
+    parameters: list[Tensor], updates: tuple[Tensor, ...], scale: float
+) -> tuple[Tensor, ...]:
+    """Return |w| / |u| of each tensor, or `scale` where one of them is 0."""
     of_weights = torch.stack(torch._foreach_norm(parameters))
     of_updates = torch.stack(torch._foreach_norm(updates))
     both = (of_weights > 0) & (of_updates > 0)
-    return torch.where(both, of_weights / of_updates, 1.0).unbind()
+    return torch.where(both, of_weights / of_updates, scale).unbind()
