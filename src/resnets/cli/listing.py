@@ -1,6 +1,6 @@
 """The rows that `resnets list` and `resnets data` print."""
 
-from typing import Any
+from typing import Any, Final
 
 from resnets.core import errors
 from resnets.core.errors import DataError
@@ -10,10 +10,15 @@ from resnets.inference import published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
 from resnets.recipes import catalogue, codec
+from resnets.recipes.schema import Recipe
+
+_CHECKED: Final = {True: "measured", False: "unverified"}
 
 
 def recipes(fields: bool) -> list[dict[str, Any]]:
-    """Return every recipe with its digest, length, expected error and source.
+    """Return every recipe with its digest, length, expected error, cost and source.
+
+    `checked` says whether this project ran a recipe as it stands and found the expected error.
 
     Args:
         fields: Whether to add every field, under the names that `--set` takes.
@@ -23,14 +28,26 @@ def recipes(fields: bool) -> list[dict[str, Any]]:
             "recipe": name,
             "digest": codec.digest(recipe),
             "data": recipe.data.name,
+            "epochs": _epochs(recipe),
             "updates": recipe.total_steps,
             "batch_images": recipe.batch_images,
             "expected_top1_error_percent": recipe.expected and recipe.expected.top1_error_percent,
+            "checked": recipe.expected and _CHECKED[recipe.expected.measured],
             "source": recipe.source,
-            **({"fields": codec.to_tree(recipe)} if fields else {}),
+            **(_whole(recipe) if fields else {}),
         }
         for name, recipe in catalogue.RECIPES.items()
     ]
+
+
+def _epochs(recipe: Recipe) -> int | None:
+    images = catalogue.TRAINING_IMAGES.get(recipe.data.name)
+    return images and round(recipe.total_steps * recipe.batch_images / images)
+
+
+def _whole(recipe: Recipe) -> dict[str, Any]:
+    """Return what is too long for a table."""
+    return {"cost": recipe.expected and recipe.expected.cost, "fields": codec.to_tree(recipe)}
 
 
 def models() -> list[dict[str, Any]]:

@@ -125,6 +125,7 @@ def announce(
             for what in ("precision", "compilation")
         ),
     ]
+    lines += [f"differs      {what}" for what in recipe.differs]
     lines.append(f"checkpoints  the {STATES_KEPT} newest while it runs, then {FINISHED} alone")
     if done and _note_continuation(folder, manifest, done, device):
         lines.append("note         another machine or version than before: last bits may differ")
