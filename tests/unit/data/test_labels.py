@@ -83,7 +83,7 @@ def test_missing_files_are_named_and_counted(tmp_path):
         ("file,class_index\na.png\n", "line 2: expected file,class_index"),
         ("file,class_index\na.png,1\na.png,2,3\n", "line 3"),
         ("file,class_index\n,1\n", "line 2"),
-        ("file,class_index\na.png,1\n./a.png,1\n", "a.png stands there 2 times"),
+        ("file,class_index\na.png,1\n./a.png,1\n", "lines 2 and 3 both list a.png"),
         ("file,class_index\na.png,-1\n", "a.png: class_index must be a whole number from 0"),
         ("file,class_index\na.png,1.0\n", "got '1.0'"),
         ("file,class_index\na.png,one\n", "got 'one'"),
