@@ -7,6 +7,7 @@ the folder, or in `images/` inside it.
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,46 +74,56 @@ def index(text: str) -> int | None:
 
 
 def of(
-    given: Sequence[int | str], classes: tuple[str, ...] | None = None
+    given: Sequence[int | str], listed: Sequence[str] | None = None
 ) -> tuple[list[int], tuple[str, ...] | None]:
     """Return the labels and class names of a data set that gives class indices, or classes' names.
 
     Args:
         given: For each image, all indices or all names.
-        classes: The names of the classes in the order of the labels, where the data has such a
-            list.
+        listed: The names of the classes in the order of the labels, where the data lists them.
 
     Returns:
-        The labels, and the names of the classes. Names without a list are those of ImageNet where
-        all are its WordNet ids, and else numbered in their order; indices without a list have no
-        names.
+        The labels, and the names of the classes: those listed, or ImageNet's where it is known to
+        be. Names without a list are ImageNet's where all are its WordNet ids, and else numbered in
+        their order; indices without a list have no names.
 
     Raises:
-        DataError: Indices and names are mixed, or one is not of the list. The message doesn't say
-            where.
+        DataError: Indices and names are mixed, one is not of the list, or the list has a name
+            twice. The message doesn't say where.
     """
     names = {each for each in given if isinstance(each, str)}
-    indices = {each for each in given if not isinstance(each, str)}
+    indices = [each for each in given if not isinstance(each, str)]
     if names and indices:
         raise DataError(
-            f"both class indices ({min(indices)}) and names of classes ({min(names)[:40]!r}) are "
+            f"both class indices ({indices[0]}) and names of classes ({min(names)[:40]!r}) are "
             "here; use one kind"
         )
-    if indices and classes is not None and max(indices) >= len(classes):
+    if names and listed is None and names <= imagenet_classes.index_by_wnid().keys():
+        listed = imagenet_classes.wnids()
+    elif names and listed is None:
+        listed = sorted(names)
+    classes = None if listed is None else _checked(listed)
+    if names and listed is not None:
+        index_of = {name: number for number, name in enumerate(listed)}
+        if unknown := names - index_of.keys():
+            raise DataError(f"{min(unknown)[:40]!r} is none of the {len(listed)} classes listed")
+        return [index_of[str(each)] for each in given], classes
+    if classes is not None and max(indices, default=0) >= len(classes):
         raise DataError(
-            f"a class index of {max(indices)}, but {len(classes)} names of classes; name them all"
+            f"a class index of {max(indices)}, but a list of {len(classes)} classes; list them all"
         )
-    if indices:
-        return [each for each in given if not isinstance(each, str)], classes
-    index_of = imagenet_classes.index_by_wnid()
-    if classes is None and names <= index_of.keys():
-        classes = imagenet_classes.names()
-    else:
-        classes = tuple(sorted(names)) if classes is None else classes
-        index_of = {name: number for number, name in enumerate(classes)}
-    if unknown := names - index_of.keys():
-        raise DataError(f"{min(unknown)[:40]!r} is none of the {len(classes)} names of classes")
-    return [index_of[str(each)] for each in given], classes
+    return indices, classes
+
+
+def _checked(listed: Sequence[str]) -> tuple[str, ...]:
+    if imagenet_classes.are(listed):
+        return imagenet_classes.names()
+    if not listed or not all(listed):
+        raise DataError("the list of classes is empty, or has an empty name; each class needs one")
+    name, times = Counter(listed).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"the list of classes has {name[:40]!r} {times} times; each needs its own")
+    return tuple(listed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,9 +88,10 @@ def _begins(path: Path) -> bool:
 def _read(where: Path, name: str, folder: Path, shards_of: dict[SplitName, list[Path]]) -> FileData:
     paths = [path for inside in shards_of.values() for path in inside]
     samples = _indexed(paths)
+    listed = _classes(folder, paths[0].parent)
     called = [path.relative_to(folder).as_posix() for path in paths]
     try:
-        numbers, classes = labels.of([each.label for each in samples], _classes(folder))
+        numbers, classes = labels.of([each.label for each in samples], listed)
     except DataError as err:
         raise DataError(f"{where}: {err}") from err
     read = tars.Parts(
@@ -112,18 +113,15 @@ def _read(where: Path, name: str, folder: Path, shards_of: dict[SplitName, list[
     return FileData(name, str(where.resolve()), classes, splits.cut(whole, images_of))
 
 
-def _classes(folder: Path) -> tuple[str, ...] | None:
-    """Return the names of the classes where there is a list of them."""
-    path = folder / CLASSES
-    if not path.is_file():
-        return None
-    try:
-        names = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines())
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: not a text ({err}); write one name of a class a line") from err
-    if not names or not all(names) or len(set(names)) < len(names):
-        raise DataError(f"{path}: must have one name of a class a line, none empty and none twice")
-    return names
+def _classes(*beside: Path) -> list[str] | None:
+    """Return the names of the classes where there is a list of them in one of these folders."""
+    for path in (folder / CLASSES for folder in beside):
+        if path.is_file():
+            try:
+                return [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
+            except UnicodeDecodeError as err:
+                raise DataError(f"{path}: not a text ({err}); write a class a line") from err
+    return None
 
 
 def _indexed(paths: Sequence[Path]) -> list[_Sample]:
