@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -163,7 +164,10 @@ def test_a_list_of_classes_that_cannot_be_theirs_is_refused(folder, content, say
         ({"y_jpg": b"", "y_json": b"[1]"}, "y.jpg has no class"),
         ({"y_jpg": b"", "y_json": b"{"}, "y.json is not JSON"),
         ({"y_jpg": b"", "y_json": b"[" * 100_000}, "y.json is not JSON"),
-        ({"y_jpg": b"", "y_json": b" " * (1 << 20) + b"{}"}, "y.json is no label: it has 1,048,578"),
+        (
+            {"y_jpg": b"", "y_json": b" " * (1 << 20) + b"{}"},
+            "y.json is no label: it has 1,048,578",
+        ),
         ({"y_jpg": b"", "y_json": b'{"label": true}'}, "y.json: a class index must be a whole"),
         ({"y_jpg": b"", "y_json": b'{"label": 1.5}'}, "got '1.5'"),
         ({"y_jpg": b"", "y_json": b'{"label": [3]}'}, "got '[3]'"),
@@ -189,7 +193,9 @@ def test_a_sample_that_is_not_one_image_with_one_class_is_refused(folder, member
 
 
 def test_a_name_of_any_bytes_stands_in_one_line(folder):
-    (folder / "a.tar").write_bytes(archive({"a\nb.jpg": b"1", "a\nb.cls": b"1", "c\u3000é.jpg": b""}))
+    (folder / "a.tar").write_bytes(
+        archive({"a\nb.jpg": b"1", "a\nb.cls": b"1", "c\u3000é.jpg": b""})
+    )
     assert r"c\u3000\xe9.jpg has no class" in refused(folder)
     latin = archive({"AAAA.jpg": b"1", "AAAA.cls": b"1"}).replace(b"AAAA", b"A\xe9A\xe9")
     sums = [sum(latin[at : at + 512]) - sum(latin[at + 148 : at + 156]) + 256 for at in (0, 1024)]
@@ -242,8 +248,9 @@ def test_a_shard_that_changes_while_it_is_open_is_noticed(folder):
 def test_more_shards_than_a_process_may_open_are_read_also_in_another_process(folder):
     for i in range(60):
         (folder / f"{i:02d}.tar").write_bytes(shard(rows(i, i + 1)))
+    open_now = len(list(Path("/proc/self/fd").iterdir()))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 20, hard))
     try:
         split = opening.open_data(folder).splits["validation"]
         again = pickle.loads(pickle.dumps(split))
