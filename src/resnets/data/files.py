@@ -89,7 +89,7 @@ class FileData:
         for name in sorted(self.splits):
             files = self.splits[name]
             for file, label in zip(files.names, files.labels_n.tolist(), strict=True):
-                made.update(f"{name}\t{file}\t{label}\n".encode())
+                made.update(f"{name}\t{file}\t{label}\n".encode("utf-8", "surrogateescape"))
         return made.hexdigest()
 
     def check(self) -> dict[str, int]:
@@ -131,6 +131,12 @@ def reader(folder: Path, names: Sequence[str]) -> Callable[[int], bytes]:
         names: Of each file, relative to the folder, with "/".
     """
     return partial(_read, str(folder), names)
+
+
+def state(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another in its place: its size, and when it was changed."""
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
 
 
 def _read(folder: str, names: Sequence[str], index: int) -> bytes:

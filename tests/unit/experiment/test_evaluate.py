@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+import samples
 from resnets.core import artifacts
 from resnets.core.errors import CheckpointError, DataError, ResNetsError
 from resnets.data import images, opening, preprocess, synthetic
@@ -337,6 +338,28 @@ def table(folder, at, rows, column="class_index"):
     text = [f"file,{column}", *(f"{name},{label}" for name, label in rows)]
     (at / "labels.csv").write_text("\n".join(text))
     return at
+
+
+def test_the_same_images_in_any_form_have_the_same_counts(finished, folder, tmp_path):
+    classes = opening.open_data(folder).classes
+    images = sorted(folder.rglob("*.png"))
+    rows = [(p.name, p.read_bytes(), classes.index(p.parent.name)) for p in images]
+    listed = [(p.name, p.parent.name) for p in images]
+    table(folder, tmp_path / "csv", listed, "class")
+    for i in range(2):
+        tar = tmp_path / "tars" / f"validation-{i}.tar"
+        tar.parent.mkdir(exist_ok=True)
+        tar.write_bytes(samples.shard(rows[i::2]))
+    (tmp_path / "tars" / "classes.txt").write_text("\n".join(classes))
+    file = tmp_path / "parquet" / "data" / "validation-00000-of-00001.parquet"
+    samples.write_table(file, samples.table(rows, list(classes)), group_rows=7)
+    whole = evaluate.evaluate(finished.folder, folder, per_class=True, device="cpu")
+    for form in ("csv", "tars", "parquet"):
+        found = evaluate.evaluate(finished.folder, tmp_path / form, per_class=True, device="cpu")
+        assert found.data == form
+        assert (found.split, found.images) == ("validation", 64)
+        assert found.classes == whole.classes
+        assert found.top1_error_percent == whole.top1_error_percent
 
 
 def test_some_of_the_classes_are_enough(finished, folder, tmp_path):
