@@ -5,7 +5,7 @@ from typing import Final
 
 from resnets.core import errors
 from resnets.core.errors import DataError
-from resnets.data import cifar, fetch, folders, imagenet, labels, sample, synthetic
+from resnets.data import cifar, fetch, folders, imagenet, labels, packs, sample, synthetic
 from resnets.data.files import FileData
 from resnets.data.sets import DataSet
 
@@ -23,8 +23,9 @@ Data = DataSet | FileData
 def open_data(where: str | Path) -> Data:
     """Open a data set by its name or from where it lies; its kind is recognised.
 
-    That is one of `NAMES`, or a folder with CIFAR-10 as published, ImageNet's tars, `labels.csv`,
-    one folder a class, or ImageNet's validation images and devkit; or one of ImageNet's tars.
+    That is one of `NAMES`, or a folder with a pack, CIFAR-10 as published, ImageNet's tars,
+    `labels.csv`, one folder a class, or ImageNet's validation images and devkit; or one of
+    ImageNet's tars.
 
     Raises:
         DataError: There is no such name or folder, or it is not what it should be.
@@ -69,6 +70,8 @@ def in_memory(data: Data) -> DataSet:
 
 def _open_folder(path: Path) -> Data:
     try:
+        if packs.is_in(path):
+            return packs.read(path)
         if cifar.is_in(path):
             return cifar.read_folder(path)
         if imagenet.is_in(path):
