@@ -157,5 +157,5 @@ def pack(
         "resized_images": made.resized_images,
         "left_out_images": len(made.left_out),
         **({"left_out": [asdict(each) for each in made.left_out]} if whole else {}),
-        "digest": packs.read(out.expanduser()).digest,
+        "digest": packs.read(out).digest,
     }

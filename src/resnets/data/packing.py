@@ -69,7 +69,7 @@ def pack(
     if isinstance(data, DataSet):
         raise DataError(f"{data.name}: lies in memory and needs no packing; name image files")
     origin = _origin(data, shorter_px, quality)
-    folder = _usable(out.expanduser(), data)
+    folder = _usable(out, data)
     with artifacts.alone(folder, wait=False):
         if not (folder / packs.INDEX).exists():
             _write(folder, data, origin)
@@ -114,7 +114,7 @@ def _check_same(folder: Path, began: Origin, now: Origin) -> None:
             f"{folder}: a pack of other data ({began.name} {began.digest[:12]}, here {now.name} "
             f"{now.digest[:12]}); name a new folder"
         )
-    if began != now:
+    if began.resize != now.resize:
         raise DataError(
             f"{folder}: a pack {_settings(began)}, not {_settings(now)}; name a new folder or the "
             "same settings"
@@ -385,7 +385,8 @@ def _index(data: FileData, origin: Origin, written: _Written) -> Index:
         packed = int(((number_n >= first) & (number_n < first + len(files))).sum())
         if not packed:
             raise DataError(
-                f"{data.name}: none of the {len(files):,} images of its split {name} can be decoded"
+                f"{data.name}: no image of its split {name} can be decoded ({len(files):,} files); "
+                "mend or remove them"
             )
         splits.append((name, packed))
         first += len(files)

@@ -222,7 +222,9 @@ def origin_of(tree: Any) -> Origin:
 
 
 def _parsed(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Index:
-    """Take an index apart; what is of another type than it should be is a TypeError."""
+    """Take an index apart; what is not what it should be is a KeyError, TypeError or ValueError."""
+    if about["pack_format"] != FORMAT:
+        raise ValueError
     classes = about["classes"]
     return Index(
         origin=origin_of(about["origin"]),
