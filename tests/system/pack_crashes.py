@@ -18,7 +18,7 @@ from resnets.cli.main import main
 from resnets.core import artifacts
 from resnets.data import packing
 
-packing._SHARD_BYTES = 6_000
+packing._SHARD_BYTES = 5_000
 packing._JOURNAL_BYTES = 3_000
 
 

@@ -31,9 +31,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def photos(folder):
-    for i in range(8):
-        path = folder / ("train", "val")[i % 2] / ("cat", "dog")[i // 4] / f"{i}.jpg"
+def photos(folder, count=8):
+    for i in range(count):
+        path = folder / ("train", "val")[i % 2] / ("cat", "dog")[i % 4 // 2] / f"{i}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"no image" if i == 3 else samples.jpeg(i, 60 + 8 * i, 100))
     return folder
@@ -44,7 +44,7 @@ def test_packing_that_is_killed_before_anything_it_does_continues_to_the_same_by
     tmp_path, command
 ):
     _, environment, _ = command
-    data = photos(tmp_path / "photos")
+    data = photos(tmp_path / "photos", 5)
     words = ["--shorter-px", "75"]  # of some images that is less
     crashing = [
         subprocess.Popen(
@@ -62,10 +62,10 @@ def test_packing_that_is_killed_before_anything_it_does_continues_to_the_same_by
     ]
     assert [each.returncode for each in crashing] == [0, 0]
     deaths = [story for story in stories if story["status"] == -signal.SIGKILL]
-    assert len(deaths) == len(stories) - 2 > 20  # each process ended with one that lived
+    assert len(deaths) == len(stories) - 2 > 15  # each process ended with one that lived
     assert {story["again"] for story in stories} == {0}
     lived = stories[-1]["files"]
-    assert len(lived) > 3
+    assert len(lived) == 3  # the index and two shards
     assert all(story["files"] == lived for story in stories)
 
 
@@ -109,8 +109,8 @@ def test_what_was_written_and_left_out_is_told(ask, tmp_path):
     size = (tmp_path / "pack" / packs.shard_name(0)).stat().st_size
     assert lines["bytes"] == f"{size:,}"
     first, last = answer.err.splitlines()
-    assert first.startswith("cat/3.jpg: not an image")
-    assert last == "1 of 8 images cannot be decoded and were left out; --json names them"
+    assert first.startswith("dog/3.jpg: not an image")
+    assert last == "1 of 8 images cannot be read or decoded and were left out; --json names them"
 
 
 def test_a_wrong_request_to_pack_costs_one_line_and_writes_nothing(

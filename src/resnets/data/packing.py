@@ -150,8 +150,8 @@ def _write(folder: Path, data: FileData, origin: Origin) -> None:
         writer.keep()
         if written.left_out:
             bar.say(
-                f"{len(written.left_out):,} of {total:,} images cannot be decoded and were left "
-                "out; --json names them"
+                f"{len(written.left_out):,} of {total:,} images cannot be read or decoded and were "
+                "left out; --json names them"
             )
     packs.save(folder, _index(data, origin, written))
 

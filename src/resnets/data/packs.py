@@ -283,7 +283,7 @@ class _Shards:
     """The open shards of a pack, for any thread, and for processes forked or sent a copy.
 
     They are read at a place and have no position that readers would share. Not mapped: a page of
-    a mapped file that cannot be read ends the process, and reading is no slower (docs/lab-log.md).
+    a mapped file that cannot be read ends the process (docs/adr/0013-packs.md).
     """
 
     def __init__(self, folder: Path, lengths: Sequence[int]) -> None:

@@ -161,7 +161,7 @@ def test_images_that_cannot_be_decoded_are_left_out_and_named(photos, tmp_path, 
     assert "damaged image" in found["left_out"][1]["why"]
     told = capfd.readouterr().err.splitlines()
     assert told[0].startswith("cat/b.jpg: not an image")
-    assert told[-1].startswith("2 of 4 images cannot be decoded and were left out")
+    assert told[-1].startswith("2 of 4 images cannot be read or decoded and were left out")
     packed = opening.open_data(tmp_path / "pack")
     assert packed.splits["validation"].names == ("cat/a.jpg", "dog/d.jpg")
     assert packed.splits["validation"].labels_n.tolist() == [0, 1]
