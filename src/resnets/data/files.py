@@ -64,12 +64,14 @@ class FileData:
         where: What `--data` takes to open it again: an absolute path.
         classes: Class names in the order of the labels; None where the data gives only indices.
         splits: By name: "train", "validation".
+        content: Identifies the files' bytes where they were changed (data/packs.py).
     """
 
     name: str
     where: str
     classes: tuple[str, ...] | None
     splits: Mapping[SplitName, ImageFiles]
+    content: str | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -83,13 +85,16 @@ class FileData:
     def digest(self) -> str:
         """Identify the list: SHA-256 over every split's file names and labels, 64 hex digits.
 
-        Not over the files' content: ImageNet has 150 GB of it.
+        Not over the files' content: ImageNet has 150 GB of it. Only where `content` tells it, over
+        that too.
         """
         made = hashlib.sha256()
         for name in sorted(self.splits):
             files = self.splits[name]
             for file, label in zip(files.names, files.labels_n.tolist(), strict=True):
                 made.update(f"{name}\t{file}\t{label}\n".encode("utf-8", "surrogateescape"))
+        if self.content is not None:
+            made.update(f"content\t{self.content}\n".encode())
         return made.hexdigest()
 
     def check(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ from resnets.data import (
     folders,
     imagenet,
     labels,
+    packs,
     parquet,
     sample,
     shards,
@@ -45,10 +46,10 @@ _KINDS: Final[dict[str, tuple[Callable[[Path], bool], Callable[[Path], FileData]
 def open_data(where: str | Path) -> Data:
     """Open a data set by its name or from where it lies; its kind is recognised.
 
-    That is one of `NAMES`, or a folder with CIFAR-10 as published, ImageNet's tars, `labels.csv`,
-    tar shards in WebDataset's layout, Parquet files in Hugging Face's, one folder a class, or
-    ImageNet's validation images and devkit; or one of ImageNet's tars, a tar shard or a Parquet
-    file.
+    That is one of `NAMES`, or a folder with a pack, CIFAR-10 as published, ImageNet's tars,
+    `labels.csv`, tar shards in WebDataset's layout, Parquet files in Hugging Face's, one folder a
+    class, or ImageNet's validation images and devkit; or one of ImageNet's tars, a tar shard or a
+    Parquet file.
 
     Raises:
         DataError: There is no such name or folder, it is not what it should be, or it is several
@@ -94,6 +95,8 @@ def in_memory(data: Data) -> DataSet:
 
 def _open_folder(path: Path) -> Data:
     try:
+        if packs.is_in(path):
+            return packs.read(path)
         if cifar.is_in(path):
             return cifar.read_folder(path)
         if imagenet.is_in(path):

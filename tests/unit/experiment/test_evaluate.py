@@ -9,7 +9,7 @@ from PIL import Image
 import samples
 from resnets.core import artifacts
 from resnets.core.errors import CheckpointError, DataError, ResNetsError
-from resnets.data import images, opening, preprocess, synthetic
+from resnets.data import images, opening, packing, preprocess, synthetic
 from resnets.data.sets import DataSet, ImageSet
 from resnets.experiment import evaluate
 from resnets.inference import checkpoints
@@ -234,6 +234,27 @@ def test_image_files_are_measured_in_the_networks_own_view_by_class_name(finishe
         "mine validation, single-crop: shorter side 32 px (bicubic with antialiasing), central "
         "32 px, float32"
     )
+
+
+def test_a_pack_of_image_files_is_measured_as_the_files_are(finished, folder, tmp_path):
+    packing.pack(opening.open_data(folder), tmp_path / "pack")
+    measured = [
+        evaluate.evaluate(finished.folder, where, per_class=True, device="cpu").to_dict()
+        for where in (folder, tmp_path / "pack")
+    ]
+    for each in measured:
+        assert each.pop("images_per_second") > 0
+    assert measured[0] == measured[1]
+
+
+def test_resized_images_are_measured_as_other_data(finished, folder, tmp_path):
+    packing.pack(opening.open_data(folder), tmp_path / "pack", shorter_px=36, quality=50)
+    before, after = (
+        evaluate.evaluate(finished.folder, where, precision="float32", device="cpu")
+        for where in (folder, tmp_path / "pack")
+    )
+    assert (after.images, after.data) == (before.images, before.data)
+    assert after.data_digest != before.data_digest
 
 
 def test_an_ensemble_over_files_is_the_mean_of_the_softmax_scores(finished, second, folder):
