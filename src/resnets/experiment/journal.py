@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
@@ -83,6 +83,11 @@ def curve(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[int], li
     """Return updates and values of everything that was journalled under a key as a number."""
     points = [(r["update"], r[key]) for r in records if isinstance(r.get(key), int | float)]
     return [x for x, _ in points], [y for _, y in points]
+
+
+def split(records: Iterable[Mapping[str, Any]]) -> Literal["test", "validation"]:
+    """Return which split a run was evaluated on."""
+    return "test" if any(_ERRORS[0] in record for record in records) else "validation"
 
 
 def training_s(records: Iterable[Mapping[str, Any]], batch_images: int) -> float:
