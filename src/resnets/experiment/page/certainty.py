@@ -8,7 +8,7 @@ from resnets.core.errors import DataError
 from resnets.evaluation.calibration import BINS, Bin
 from resnets.experiment.page import markup, plots, summary
 from resnets.experiment.page.markup import element, name
-from resnets.experiment.page.story import Story, images, percent
+from resnets.experiment.page.story import PERCENT, Story, images, percent
 
 _MISTAKES: Final = 24
 _UNSURE: Final = 12
@@ -52,8 +52,8 @@ def mistakes(story: Story) -> Element:
     """Return the pictures of the wrong answers that were given with the highest probability."""
     places = story.examination.answers.confident_mistakes(_MISTAKES)
     if not places:
-        told = element("p", "None: every answer was right.")
-        return markup.section("mistakes", "Most confident mistakes", told)
+        none = element("p", "None: every answer was right.")
+        return markup.section("mistakes", "Most confident mistakes", none)
     told = (
         "Wrong answers, the surest first. Look for labels that are wrong, for pictures of two "
         "classes, and for what the training images lack."
@@ -157,5 +157,5 @@ def _probability(value: float) -> str:
     if value != value:
         return "no number"
     if value > 0.99995:
-        return "> 99.99 %"
-    return f"{100 * value:.1f} %" if value < 0.9995 else f"{100 * value:.2f} %"
+        return f"> 99.99{PERCENT}"
+    return f"{100 * value:.{1 if value < 0.9995 else 2}f}{PERCENT}"

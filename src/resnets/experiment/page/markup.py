@@ -4,8 +4,9 @@ import base64
 import io
 import unicodedata
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Final
-from xml.etree.ElementTree import Element, tostring
+from xml.etree.ElementTree import Element
 
 from PIL import Image
 
@@ -18,6 +19,7 @@ Part = Element | str | None
 _POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _ODD: Final = ("Cc", "Cs", "Cf")  # Unicode's control characters, halves of pairs, and format
 _KEPT: Final = "\n\t\u200d"  # the last one joins emoji
+_WITHOUT_END: Final = ("br", "img", "meta")
 _NAME_LETTERS: Final = 60
 
 
@@ -59,7 +61,7 @@ def page(title: str, style: str, *body: Part | Iterable[Part]) -> bytes:
         element("style", style),
     )
     html = element("html", head, element("body", *body), lang="en")
-    return f"<!DOCTYPE html>\n{tostring(html, encoding='unicode', method='html')}\n".encode()
+    return f"<!DOCTYPE html>\n{_written(html)}\n".encode()
 
 
 def section(name: str, heading: str, *inside: Part | Iterable[Part]) -> Element:
@@ -158,6 +160,19 @@ def printable(text: str) -> str:
         "\ufffd" if unicodedata.category(each) in _ODD and each not in _KEPT else each
         for each in text
     )
+
+
+def _written(given: Element) -> str:
+    """Return an element as HTML; ElementTree itself would leave "<" in attributes."""
+    attributes = "".join(f' {key}="{escape(value)}"' for key, value in given.items())
+    begin = f"<{given.tag}{attributes}>"
+    if given.tag in _WITHOUT_END:
+        return begin
+    text = given.text or ""
+    inside = [text if given.tag == "style" else escape(text, quote=False)]
+    for each in given:
+        inside += [_written(each), escape(each.tail or "", quote=False)]
+    return f"{begin}{''.join(inside)}</{given.tag}>"
 
 
 def _add(made: Element, part: Part) -> None:

@@ -11,7 +11,7 @@ from resnets.evaluation.calibration import Calibration
 from resnets.experiment.evaluate import Evaluation, Examination
 from resnets.inference.checkpoints import Checkpoint
 
-_PERCENT: Final = "\N{NO-BREAK SPACE}%"
+PERCENT: Final = "\N{NO-BREAK SPACE}%"  # after a number
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def percent(value: float | None) -> str:
     """Return a number in percent with two decimals below 10, else one; a dash for None."""
     if value is None:
         return "–"
-    return f"{value:.2f}{_PERCENT}" if 0 < value < 9.995 else f"{value:.1f}{_PERCENT}"
+    return f"{value:.2f}{PERCENT}" if 0 < value < 9.995 else f"{value:.1f}{PERCENT}"
 
 
 def interval(ends: tuple[float, float] | None) -> str:
@@ -89,4 +89,4 @@ def interval(ends: tuple[float, float] | None) -> str:
         return "–"
     low, high = ends
     digits = 2 if high < 9.995 else 1
-    return f"{low:.{digits}f} to {high:.{digits}f}{_PERCENT}"
+    return f"{low:.{digits}f} to {high:.{digits}f}{PERCENT}"

@@ -9,7 +9,7 @@ from resnets.evaluation import answers
 from resnets.experiment import journal
 from resnets.experiment.page import checked, markup
 from resnets.experiment.page.markup import Part, element, name
-from resnets.experiment.page.story import Story, images, interval, percent
+from resnets.experiment.page.story import PERCENT, Story, images, interval, percent
 
 _TOP_5_FROM: Final = 6  # classes; among fewer every image is a hit at 5
 
@@ -20,7 +20,7 @@ def head(story: Story) -> Element:
     error = element(
         "div",
         element("div", f"{found.split} error", class_="label"),
-        element("div", f"{found.top1_error_percent:.2f} %", class_="big"),
+        element("div", f"{found.top1_error_percent:.2f}{PERCENT}", class_="big"),
         element("div", f"95 % interval {interval(found.top1_interval_percent)}"),
         element("div", f"{story.wrong:,} of {images(found.images)} wrong"),
         class_="result",
@@ -49,7 +49,7 @@ def training_time(story: Story) -> str | None:
 def _numbers(story: Story) -> Iterator[Element]:
     found = story.evaluation
     if len(story.checkpoint.classes) >= _TOP_5_FROM:
-        yield _number("top-5 error", f"{found.top5_error_percent:.2f} %")
+        yield _number("top-5 error", f"{found.top5_error_percent:.2f}{PERCENT}")
     yield _number("classes", f"{len(story.checkpoint.classes):,}")
     error = story.calibration.error
     if error is not None:
