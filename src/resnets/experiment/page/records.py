@@ -80,7 +80,8 @@ def _data(story: Story) -> str:
 
 def _machine(machine: Mapping[str, Any]) -> str:
     gpu = f"{machine['gpu']}, " if "gpu" in machine else ""
-    return f"{gpu}{machine['processor']}, {machine['threads']} threads, {machine['system']}"
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] != 1)}"
+    return f"{gpu}{machine['processor']}, {threads}, {machine['system']}"
 
 
 def _continued(manifest: Mapping[str, Any]) -> str | None:
