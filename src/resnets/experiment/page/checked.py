@@ -9,8 +9,9 @@ from resnets.experiment.page import markup
 from resnets.experiment.page.markup import Part, element, name
 from resnets.experiment.page.story import Story, images
 
-_CASES: Final = 8  # shown of a finding
+_CASES: Final = 5  # shown of a finding
 _IMAGES: Final = 3  # shown of a case
+_SIDES: Final = {"width_px": "width", "height_px": "height", "shorter_px": "shorter side"}
 # What counts alone tell, where nothing is said of single images.
 _COUNTED: Final = {
     "unreadable_images": ("error", "that cannot be read"),
@@ -49,9 +50,8 @@ def section(story: Story) -> Element:
     else:
         label = "What the check of the data found"
         rows = [_row(each) for each in found]
-        names = ("found", "count", "which")
-        inside.append(markup.table("findings", label, names, rows, range(1, 2)))
-    return markup.section("data", "Data check", markup.facts(_facts(story.check)), *inside)
+        inside.append(markup.table("findings", label, ("found", "which"), rows, range(0)))
+    return markup.section("data", "Data check", *inside, markup.facts(_facts(story.check)))
 
 
 def findings(check: Mapping[str, Any]) -> list[Finding]:
@@ -103,7 +103,7 @@ def _row(each: Finding) -> tuple[Part, ...]:
     cases: list[Part] = [element("div", name(case, 120)) for case in each.cases[:_CASES]]
     if len(each.cases) > _CASES:
         cases.append(f"and {len(each.cases) - _CASES:,} more")
-    return what, f"{each.count:,}", element("div", cases, class_="file")
+    return what, element("div", cases, class_="file")
 
 
 def _facts(check: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -112,7 +112,7 @@ def _facts(check: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key.replace("_", " "), f"{value:,}"
     for side, of in check.get("sizes", {}).items():
         told = f"{of['min']:,} to {of['max']:,} px, median {of['median']:,}"
-        yield side.removesuffix("_px"), told
+        yield _SIDES.get(side, side), told
     for key in ("modes", "formats"):
         counts = check.get(key, {})
         if counts:
