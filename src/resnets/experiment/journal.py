@@ -4,12 +4,14 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
 from resnets.core import artifacts
 from resnets.training.loop import Update
+
+JOURNAL: Final = "journal.jsonl"  # in a run's folder
 
 _ERRORS: Final = ("test_top1_error_percent", "validation_top1_error_percent")
 
@@ -81,6 +83,20 @@ def curve(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[int], li
     """Return updates and values of everything that was journalled under a key as a number."""
     points = [(r["update"], r[key]) for r in records if isinstance(r.get(key), int | float)]
     return [x for x, _ in points], [y for _, y in points]
+
+
+def split(records: Iterable[Mapping[str, Any]]) -> Literal["test", "validation"]:
+    """Return which split a run was evaluated on."""
+    return "test" if any(_ERRORS[0] in record for record in records) else "validation"
+
+
+def training_s(records: Iterable[Mapping[str, Any]], batch_images: int) -> float:
+    """Return the seconds that were spent in updates; evaluations and saving are left out."""
+    last, seconds = 0, 0.0
+    for update, rate in zip(*curve(records, "images_per_second"), strict=True):
+        seconds += (update - last) * batch_images / rate
+        last = update
+    return seconds
 
 
 def _errors(record: Mapping[str, Any]) -> list[float]:

@@ -32,7 +32,7 @@ from resnets.data import opening
 from resnets.data.opening import Data
 from resnets.experiment import averaging, build, manifests, provenance, report
 from resnets.experiment.build import Parts
-from resnets.experiment.journal import Journal
+from resnets.experiment.journal import JOURNAL, Journal
 from resnets.inference import checkpoints
 from resnets.inference.checkpoints import FINISHED, STATES, Checkpoint
 from resnets.recipes import codec
@@ -40,7 +40,6 @@ from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
 from resnets.training.loop import Update, due, updates
 
-JOURNAL: Final = "journal.jsonl"
 CURVES: Final = "curves.png"
 
 _LOG_EVERY: Final = 20
