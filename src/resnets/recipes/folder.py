@@ -1,0 +1,68 @@
+"""A folder of one's own images: a trained network goes on learning on them.
+
+resnets train folder.finetune --data DIR --weights msra/resnet50
+resnets train --data DIR          the same
+
+Images, classes and their names come from the data, the network and how it wants its images from
+the weights. Length, batch, augmentation and what is held out fit the number of images: `fitted`.
+
+The last layer begins as the solution of the linear problem on the network's features, so that the
+rest isn't led astray by a random one (Kumar et al. 2022); then everything learns at a small rate
+with BN's averages fixed, and the best network of all evaluations is kept.
+"""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+from resnets.data.crops import ResizedCrop
+from resnets.models import zoo
+from resnets.recipes.schedule import Cosine
+from resnets.recipes.schema import DataSpec, Recipe, SgdSpec, Transfer
+
+FINETUNE: Final = "folder.finetune"
+_BATCH: Final = 32
+_SHARE: Final = 0.2  # held out for validation where the data has no split for it
+_EPOCHS: Final = (4, 40)  # least and most
+_ROOT: Final = 300  # passes over the images times the root of their number
+
+_finetune: Final = Recipe(
+    source="this project, docs/lab-log.md; Kumar et al. 2022, for the first last layer",
+    model=zoo.named("resnet50"),
+    data=DataSpec(name="folder", augment=ResizedCrop(area=(0.25, 1.0))),
+    optim=SgdSpec(learning_rate=0.01, nesterov=True),
+    schedule=Cosine(warmup_steps=10),
+    batch_images=_BATCH,
+    rate_rule="linear",
+    total_steps=300,
+    label_smoothing=0.1,
+    transfer=Transfer(weights="msra/resnet50"),
+    keep="best",
+)
+RECIPES: Final[dict[str, Recipe]] = {FINETUNE: _finetune}
+
+
+def fitted(recipe: Recipe, images: int, *, splits: int) -> Recipe:
+    """Return `folder.finetune` for a training set of so many images.
+
+    Small sets are passed over more often: 40 times up to 56 images, 300 / sqrt(images) times
+    beyond, and 4 times from 5,625 on. A set of fewer images than a batch is one batch.
+
+    Args:
+        recipe: The recipe as it stands in the catalogue.
+        images: How many the data has to train on, with those to be held out of them.
+        splits: How many the data has; of one split, a fifth of every class is held out.
+    """
+    share = _SHARE if splits == 1 else 0.0
+    trained_on = max(1, round(images * (1 - share)))
+    batch = min(recipe.batch_images, trained_on)
+    least, most = _EPOCHS
+    epochs = min(most, max(least, _ROOT / math.sqrt(trained_on)))
+    steps = max(1, math.ceil(epochs * trained_on / batch))
+    return replace(
+        recipe,
+        data=replace(recipe.data, held_out_share=share),
+        batch_images=batch,
+        total_steps=steps,
+        schedule=replace(recipe.schedule, warmup_steps=min(10, steps // 10)),
+    )
