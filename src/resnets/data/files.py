@@ -90,7 +90,8 @@ class FileData:
         for name in sorted(self.splits):
             files = self.splits[name]
             for file, label in zip(files.names, files.labels_n.tolist(), strict=True):
-                made.update(f"{name}\t{file}\t{label}\n".encode())
+                line = f"{name}\t{file}\t{label}\n"
+                made.update(line.encode("utf-8", "surrogateescape"))  # a name may be any bytes
         return made.hexdigest()
 
     def check(self) -> Report:

@@ -1,7 +1,9 @@
 """What checking a data set found; shows as a table in a terminal and in a notebook."""
 
 import html
+import itertools
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -12,6 +14,8 @@ _CASES: Final = 3  # shown of a finding
 _IMAGES: Final = 3  # shown of a case
 _CLASSES: Final = 20  # where there are more, the table shows the smallest and the largest
 _ENDS: Final = 5  # of each
+_INDENT: Final = 9
+_WIDTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Kind:
     of: Literal["image", "class"] = "image"
 
 
-_REPLACE: Final = "training sets them aside; put good ones in their place, or remove them"
+_REPLACE: Final = "set aside in training; replace or remove"
 # In the order in which they are shown.
 KINDS: Final = (
     Kind(
@@ -53,22 +57,16 @@ KINDS: Final = (
     Kind(
         "alike-in-splits",
         "warning",
-        "that look the same in several splits",
-        "saved again or resized? the error measured on them is too low",
+        "in several splits, nearly the same",
+        "saved again or resized? the error is too low",
     ),
     Kind(
         "alike-in-classes",
         "warning",
-        "that look the same in several classes",
-        "saved again or resized? keep each in the class that is right",
+        "in several classes, nearly the same",
+        "saved again or resized? keep the right one",
     ),
-    Kind(
-        "empty-class",
-        "warning",
-        "without images",
-        "stays among the classes and cannot be learnt; fill it, or remove it",
-        "class",
-    ),
+    Kind("empty-class", "warning", "without images", "cannot be learnt; fill or remove", "class"),
     Kind("untrained-class", "warning", "without images to train on", "cannot be learnt", "class"),
     Kind(
         "unmeasured-class",
@@ -85,7 +83,7 @@ KINDS: Final = (
         "look at each class's error, not at the mean alone",
         "class",
     ),
-    Kind("repeated", "warning", "in their split several times", "each counts as often"),
+    Kind("repeated", "warning", "several times in a split", "each counts as often"),
     Kind(
         "deep", "warning", "of more than 8 bits", "levels above 255 become white; save with 8 bits"
     ),
@@ -93,10 +91,10 @@ KINDS: Final = (
         "turned",
         "warning",
         "that EXIF would turn",
-        "training takes them as stored, on their side; save them upright",
+        "training takes them as stored; save them upright",
     ),
     Kind("tiny", "warning", "with less than 32 pixels a side", "there is little to see in them"),
-    Kind("alike", "note", "that look the same in their split", "saved again or resized?"),
+    Kind("alike", "note", "several times in a split, nearly the same", "saved again or resized?"),
     Kind("small", "note", "smaller than a crop of 224 pixels", "they are enlarged"),
     Kind(
         "long",
@@ -109,9 +107,7 @@ KINDS: Final = (
     Kind("palette", "note", "with a palette", "the colours are looked up"),
     Kind("other-colours", "note", "in CMYK or the like", "made RGB without their colour profile"),
     Kind("moving", "note", "with several pictures or pages", "the first is taken"),
-    Kind(
-        "wrong-extension", "note", "of another format than their name says", "the content decides"
-    ),
+    Kind("wrong-extension", "note", "of another format than the name says", "the content decides"),
 )
 
 
@@ -262,10 +258,13 @@ class Report:
 
     def __str__(self) -> str:
         parts = [[self._title()]]
-        for found in self.findings:
-            head, cases = self._told(found)
-            indent = " " * 9
-            parts.append([f"{found.kind.severity:9}{head}", *(indent + "  " + at for at in cases)])
+        for severity, same in itertools.groupby(self.findings, lambda found: found.kind.severity):
+            parts.append([])
+            for found in same:
+                head, cases = self._told(found)
+                line = f"{severity:{_INDENT}}{head}"
+                parts[-1] += textwrap.wrap(line, _WIDTH, subsequent_indent=" " * _INDENT)
+                parts[-1] += [" " * (_INDENT + 2) + case for case in cases]
         title, rows = self._classes()
         parts += [[title, *_aligned(rows)], list(self._measures()), [self.next_step()]]
         return "\n\n".join("\n".join(part) for part in parts if part)
@@ -308,7 +307,7 @@ class Report:
     def _class_count(self) -> str:
         filled = self.summary()["classes"]
         listed = len(self.by_class)
-        return _count(filled, "class") + (f" of {listed:,}" if filled < listed else "")
+        return (f"{filled:,} of " if filled < listed else "") + _count(listed, "class")
 
     def _told(self, found: Finding) -> tuple[str, list[str]]:
         """Return a finding's line, and those of its first cases."""
@@ -320,14 +319,18 @@ class Report:
 
     def _case(self, case: Case) -> str:
         if case.class_name is not None:
-            return case.class_name + (f": {case.why}" if case.why else "")
-        names = [self._place(at) for at in case.images[:_IMAGES]]
+            return _printable(case.class_name) + (f": {case.why}" if case.why else "")
+        # One of each split and class first: that they differ is what the case is about.
+        differing = {(at.split, at.class_name): at for at in reversed(case.images)}
+        ranked = sorted(case.images, key=lambda at: at not in differing.values())
+        names = [self._place(at) for at in ranked[:_IMAGES]]
         more = len(case.images) - _IMAGES
         names += [f"{more:,} more"] if more > 0 else []
-        return " = ".join(names) + (f": {case.why}" if case.why else "")
+        return " = ".join(names) + (f": {_printable(case.why)}" if case.why else "")
 
     def _place(self, at: Place) -> str:
-        return f"{at.split}: {at.name}" if len(self.splits) > 1 else at.name
+        name = _printable(at.name)
+        return f"{at.split}: {name}" if len(self.splits) > 1 else name
 
     def _classes(self) -> tuple[str, list[list[str]]]:
         """Return the table of classes, and what it shows of them."""
@@ -341,7 +344,7 @@ class Report:
         header = ["class", *self.splits, "cannot be read"]
         rows = [
             [
-                each.name,
+                _printable(each.name),
                 *(f"{each.images[split]:,}" for split in self.splits),
                 f"{sum(each.unreadable.values()):,}",
             ]
@@ -351,8 +354,10 @@ class Report:
 
     def _measures(self) -> Iterator[str]:
         for side, of in self.sizes.items():
+            text = f"{of.least:,} to {of.greatest:,} px, median {of.median:,}"
+            one = f"{of.least:,} px"
             name = side.removesuffix("_px")
-            yield f"{name:8} {of.least:,} to {of.greatest:,} px, median {of.median:,}"
+            yield f"{name:8} {one if of.least == of.greatest else text}"
         for name, counts in (("modes", self.modes), ("formats", self.formats)):
             if counts:
                 yield f"{name:8} " + ", ".join(f"{key} {n:,}" for key, n in counts.items())
@@ -361,6 +366,11 @@ class Report:
 def _count(number: int, noun: str) -> str:
     plural = {"image": "images", "class": "classes"}
     return f"{number:,} {noun if number == 1 else plural[noun]}"
+
+
+def _printable(name: str) -> str:
+    """Return a name with escapes for what would break a line, or that no terminal can show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -88,7 +88,7 @@ def _view(wanted: Preprocess, content: bytes, name: str) -> np.ndarray:
 def _place(files: ImageFiles, wanted: Preprocess) -> Path:
     made = hashlib.sha256(f"{wanted.resize_px} {wanted.crop_px} {wanted.interpolation}\n".encode())
     for name, label in zip(files.names, files.labels_n.tolist(), strict=True):
-        made.update(f"{name}\t{label}\n".encode())
+        made.update(f"{name}\t{label}\n".encode("utf-8", "surrogateescape"))
     for index in range(0, len(files), max(1, len(files) // _SAMPLED)):
         with contextlib.suppress(DataError):  # counting will say that it cannot be read
             made.update(hashlib.sha256(files.read(index)).digest())

@@ -112,11 +112,12 @@ class SettingAside:
         return SetAside(len(found), len(self.files.names), first)
 
     def _set_aside(self, index: int, err: DataError) -> None:
-        with self._lock:
-            self._wrong.setdefault(index, str(err))
-            bad = len(self._wrong)
         most = tolerated(len(self.files.names))
-        if bad > most:
+        with self._lock:
+            if len(self._wrong) <= most:  # one too many says enough, whoever meets another
+                self._wrong.setdefault(index, str(err))
+            too_many = len(self._wrong) > most
+        if too_many:
             raise DataError(f"{self._said()}; training puts up with {most:,}") from err
 
     def _said(self) -> str:
