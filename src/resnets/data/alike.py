@@ -4,8 +4,9 @@ A picture's code is 63 bits: which of its lowest frequencies stand above their m
 again changes few of them, and of these the ones nearest to the median. So two images are compared
 closely where the code of one is that of the other but for its `_UNSURE` nearest bits; they are the
 same picture where no part of an 8 x 8 division differs by more than `_LEVELS` in brightness. What
-it finds is nearly always right, and it does not find all: a crop, a mirror image or other colours
-are another picture here. docs/lab-log.md has the measurements.
+it finds is nearly always right, and it does not find all: a crop, a mirror image or another
+brightness is another picture here. Colour is not looked at, so a copy in grey is the same.
+docs/lab-log.md has the measurements.
 
 Source: Zauner 2010, the perceptual hash of the discrete cosine transform.
 """

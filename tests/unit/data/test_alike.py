@@ -41,6 +41,7 @@ AGAIN = {
     "saved in full": lambda image: image,
     "saved at quality 50": lambda image: saved(image, 50),
     "halved": lambda image: saved(image.resize((150, 130)), 85),
+    "in grey": lambda image: image.convert("L").convert("RGB"),
     "with other proportions": lambda image: image.resize((200, 200)),
 }
 
