@@ -256,10 +256,12 @@ def data_check(
     data: Annotated[str, typer.Argument(metavar="D", help="A name or a folder.")],
     json: Json = False,
 ) -> None:
-    """Read a whole data set and say what is in it."""
-    from resnets.cli import listing
+    """Decode every image of a data set and say what is in it and what is wrong with it."""
+    from resnets.data import opening
 
-    output.record(listing.check(data), json)
+    refused = output.checked(opening.open_data(data).check(), json)
+    if refused is not None:
+        raise refused
 
 
 @data_app.command("pack")

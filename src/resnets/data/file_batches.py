@@ -7,18 +7,18 @@ depends on its number alone: resuming restores nothing, and no thread can change
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from resnets.core.errors import DataError
-from resnets.data import batches, crops
+from resnets.data import batches, crops, images
 from resnets.data.batches import Batch
 from resnets.data.crops import Cut, ScaleCrop
 from resnets.data.files import ImageFiles
 from resnets.data.order import Order
+from resnets.data.setting_aside import SettingAside
 
 
 class FileBatches:
@@ -33,6 +33,7 @@ class FileBatches:
         seed: The run's seed.
         batch_images: Images in a batch.
         device: Where the batches are wanted.
+        aside: What keeps count of the images of `files` that cannot be read, and finds others.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class FileBatches:
         seed: int,
         batch_images: int,
         device: torch.device,
+        aside: SettingAside | None = None,
     ) -> None:
         self.images = len(files)
         self.batch_images = batch_images
         self.files = files
         self.augment = augment
         self.device = device
+        self.aside = SettingAside(files) if aside is None else aside
         self.order = Order(self.images, batch_images, seed)
         self.mean_hwc = mean_hwc.to(device)
         self._pool = ThreadPoolExecutor(os.cpu_count())
@@ -58,53 +61,42 @@ class FileBatches:
     def __call__(self, number: int) -> Batch:
         """Return the batch of update `number`, counted from 1.
 
+        In the place of an image that cannot be read stands another with its own label, cut and
+        lit as the first would have been.
+
         Raises:
-            DataError: An image of it cannot be read or decoded.
+            DataError: More images cannot be read than training puts up with.
         """
         reading = self._ahead.pop(number, None) or self._begin(number)
         self._ahead = {number + 1: self._begin(number + 1)}
-        pixels_nhwc = np.stack([view.result() for view in reading.views])
+        views, used = zip(*(view.result() for view in reading.views), strict=True)
+        pixels_nhwc = np.stack(views)
         ready = batches.prepare(torch.from_numpy(pixels_nhwc).to(self.device), self.mean_hwc)
         ready += torch.from_numpy(reading.light_n3).to(self.device)[:, :, None, None]
-        return Batch(ready, self.files.labels_n[reading.index_n].to(self.device))
+        return Batch(ready, self.files.labels_n[list(used)].to(self.device))
 
     def _begin(self, number: int) -> "_Reading":
         """Choose what is done to each image of a batch, and let the threads begin."""
-        index_n, views, light = [], [], []
+        views, light = [], []
         for epoch, part in self.order(number):
             cuts, light_n3 = crops.choose(self.augment, self.order.seed, epoch, part)
             views += [
-                self._pool.submit(_view, self.files, index, self.augment.crop_px, cut)
+                self._pool.submit(
+                    self.aside.readable, index, partial(_view, self.augment.crop_px, cut)
+                )
                 for index, cut in zip(part.tolist(), cuts, strict=True)
             ]
-            index_n.append(part)
             light.append(light_n3)
-        return _Reading(np.concatenate(index_n), views, np.concatenate(light))
-
-
-def readable(files: ImageFiles, index: int) -> Image.Image:
-    """Return an image of a training set, every one of which is needed.
-
-    Raises:
-        DataError: It cannot be read or decoded; the message says what to do.
-    """
-    try:
-        return files.image(index)
-    except DataError as err:
-        raise DataError(
-            f"{err}; training needs every image: put a good one in its place "
-            "(`resnets data check` names all that cannot be read)"
-        ) from err
+        return _Reading(views, np.concatenate(light))
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A batch that is being read: which images, their views to come, what lights them."""
+    """A batch that is being read: views to come, of which images they are, what lights them."""
 
-    index_n: np.ndarray
-    views: list[Future[np.ndarray]]
+    views: list[Future[tuple[np.ndarray, int]]]
     light_n3: np.ndarray
 
 
-def _view(files: ImageFiles, index: int, crop_px: int, cut: Cut) -> np.ndarray:
-    return crops.view(readable(files, index), crop_px, cut)
+def _view(crop_px: int, cut: Cut, content: bytes, name: str) -> np.ndarray:
+    return crops.view(images.decode(content, name), crop_px, cut)

@@ -19,6 +19,7 @@ from resnets.data.files import SPLITS, FileData, ImageFiles
 from resnets.data.opening import Data
 from resnets.data.preprocess import Preprocess
 from resnets.data.sets import DataSet, ImageSet
+from resnets.data.setting_aside import SettingAside
 from resnets.evaluation.central_view import CentralView
 from resnets.evaluation.single_view import SingleView
 from resnets.models import cost, making
@@ -130,7 +131,8 @@ def build(
             image files takes a pass over all of them.
 
     Raises:
-        DataError: There are not enough images, or a training image cannot be decoded.
+        DataError: There are not enough images, or more of them cannot be read than training puts
+            up with.
     """
     assert recipe.precision != "auto"
     inputs = (
@@ -239,10 +241,17 @@ def _of_files(
     wanted = Preprocess(
         resize_px=augment.shorter_px[0], crop_px=augment.crop_px, mean=None, std=_ONES
     )
-    mean = means.central(train, wanted) if mean_hwc is None else mean_hwc
+    aside = SettingAside(train)
+    mean = means.central(train, wanted, aside) if mean_hwc is None else mean_hwc
     return _Inputs(
         FileBatches(
-            train, mean, augment, seed=seed, batch_images=recipe.batch_images, device=device
+            train,
+            mean,
+            augment,
+            seed=seed,
+            batch_images=recipe.batch_images,
+            device=device,
+            aside=aside,
         ),
         CentralView("validation", held_out, recipe.model.classes, wanted, mean, device),
         wanted,

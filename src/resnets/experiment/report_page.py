@@ -68,7 +68,7 @@ def write(
         examination=evaluate.examine(
             folder / FINISHED, opened, split=journal.split(lines), device=device
         ),
-        check=opened.check() if findings is None else findings,
+        check=opened.check().to_dict() if findings is None else findings,
     )
     path = folder / PAGE
     artifacts.write_bytes(path, html(story))

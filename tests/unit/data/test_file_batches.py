@@ -86,14 +86,36 @@ def test_while_a_batch_is_used_the_next_is_read_and_no_other(shelf):
         assert sorted(many.read) == sorted(expected)
 
 
-def test_an_image_that_cannot_be_decoded_stops_at_its_batch_and_says_its_name(made):
-    first = made()(1).labels_n.tolist()
-    damaged = next(i for i in range(10) if i not in first)
-    batch_of = made(damaged=(damaged,))
-    assert batch_of(1).labels_n.tolist() == first
+def test_the_next_good_image_stands_in_for_a_bad_one_with_its_own_label_cut_as_the_bad_one(made):
+    whole, spoilt = made(), made(damaged=(3, 4))
+    for number in (1, 2, 3):
+        expected, batch = whole(number), spoilt(number)
+        wanted = expected.labels_n.tolist()
+        assert batch.labels_n.tolist() == [5 if i in (3, 4) else i for i in wanted]
+        chosen = [(e, i) for e, part in spoilt.order(number) for i in part.tolist()]
+        for at, (epoch, index) in enumerate(chosen):
+            if index not in (3, 4):
+                assert torch.equal(batch.images_nchw[at], expected.images_nchw[at])
+                continue
+            cuts, light_n3 = crops.choose(SMALL, 0, epoch, np.array([index]))
+            pixels = crops.view(spoilt.files.image(5), 8, cuts[0]).astype(np.float64)
+            stood_in = (pixels / 255 - 0.25 + light_n3[0]).transpose(2, 0, 1)
+            found = batch.images_nchw[at].double().numpy()
+            assert np.abs(found - stood_in).max() < 2**-21
+    assert spoilt.aside.report().images == 2
+
+
+def test_with_bad_images_too_a_batch_depends_on_its_number_alone(made):
+    asked = made(damaged=(0, 7, 8))
+    for number in (40, 3, 4, 1, 1, 2, 8):
+        assert equal(asked(number), made(damaged=(0, 7, 8))(number))
+
+
+def test_where_no_image_is_good_the_message_names_the_first_and_what_to_do(made):
     with pytest.raises(DataError) as caught:
-        [batch_of(number) for number in (2, 3)]
+        made(damaged=range(10))(1)
     message = str(caught.value)
-    assert message.startswith(f"n/{damaged}.png: not an image of a format that can be read; ")
+    assert message.startswith("none of 10 training images can be read; 10 of 10 training images")
+    assert "n/0.png: not an image of a format that can be read" in message
     assert "`resnets data check`" in message
     assert "\n" not in message

@@ -304,34 +304,57 @@ def test_recipes_and_data_of_different_kinds_are_told_what_fits(folder, tmp_path
     assert not out.exists()
 
 
-def test_a_training_image_that_cannot_be_decoded_is_named_before_anything_is_written(
-    folder, tmp_path
+def damage(folder, images):
+    """Spoil training images of every kind of name; return what they were."""
+    paths = sorted((folder / "train").glob("*/*.png"))[::2][:images]
+    were = {path: path.read_bytes() for path in paths}
+    for path in paths:
+        path.write_bytes(were[path][:60])
+    return were
+
+
+def test_images_that_cannot_be_decoded_are_set_aside_and_a_killed_run_ends_in_the_same_bits(
+    folder, whole, tmp_path, loop
 ):
-    damaged = sorted((folder / "train").glob("*/*.png"))[3]
-    damaged.write_bytes(damaged.read_bytes()[:60])
-    with pytest.raises(DataError, match=rf"^{damaged.parent.name}/{damaged.name}: a damaged image"):
+    damage(folder, 5)
+    train(folder, tmp_path / "run")
+    assert weights(tmp_path / "run") != weights(whole)
+    loop.terminate_after(3)
+    with pytest.raises(InterruptedRunError):
+        train(folder, tmp_path / "again")
+    loop.undisturbed()
+    run.resume(tmp_path / "again")
+    assert weights(tmp_path / "again") == weights(tmp_path / "run")
+    assert journal(tmp_path / "again") == journal(tmp_path / "run")
+
+
+def test_more_than_are_set_aside_are_named_before_anything_is_written(folder, tmp_path):
+    first = next(iter(damage(folder, 11)))
+    with pytest.raises(DataError, match=r"^11 of 24 training images cannot be read") as caught:
         train(folder, tmp_path / "run")
+    assert f"({first.parent.name}/{first.name}: a damaged image" in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_an_image_that_is_damaged_while_it_is_trained_on_stops_the_run_which_can_go_on(
+def test_images_that_are_damaged_while_they_are_trained_on_stop_the_run_which_can_go_on(
     folder, whole, tmp_path, loop
 ):
-    damaged = sorted((folder / "train").glob("*/*.png"))[3]
-    content = damaged.read_bytes()
     loop.save_after(2)
-    saving = run.updates
+    saving, were = run.updates, {}
 
     def watched(*given, **named):
         for update in saving(*given, **named):
             if update.number == 2:
-                damaged.write_bytes(b"no image")
+                for path in (folder / "train").glob("*/*.png"):
+                    were[path] = path.read_bytes()
+                    path.write_bytes(b"no image")
             yield update
 
     loop.monkeypatch.setattr(run, "updates", watched)
-    with pytest.raises(DataError, match=rf"^{damaged.parent.name}/{damaged.name}: not an image"):
+    with pytest.raises(DataError, match=r"^11 of 24 training images cannot be read"):
         train(folder, tmp_path / "run")
-    damaged.write_bytes(content)
+    for path, content in were.items():
+        path.write_bytes(content)
     loop.undisturbed()
     run.resume(tmp_path / "run")
     assert weights(tmp_path / "run") == weights(whole)
