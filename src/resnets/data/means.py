@@ -14,6 +14,7 @@ from torch import Tensor
 
 from resnets.core import artifacts, progress
 from resnets.core.errors import CheckpointError, StorageError
+from resnets.core.processes import ALONE, Team
 from resnets.data import fetch, file_batches, preprocess
 from resnets.data.files import ImageFiles
 from resnets.data.preprocess import Preprocess
@@ -22,7 +23,7 @@ _AT_ONCE: Final = 256
 _SAMPLED: Final = 16  # files whose content tells sets apart that name their files alike
 
 
-def central(files: ImageFiles, wanted: Preprocess) -> Tensor:
+def central(files: ImageFiles, wanted: Preprocess, team: Team = ALONE) -> Tensor:
     """Return the mean over every image's central square: float32 in [0, 1], (crop, crop, 3).
 
     The sum is of whole numbers, so it is the same to the last bit whoever counts it. It is kept in
@@ -32,6 +33,7 @@ def central(files: ImageFiles, wanted: Preprocess) -> Tensor:
     Args:
         files: The training set.
         wanted: Its `resize_px`, `crop_px` and `interpolation` say what the central square is.
+        team: Who counts; the cache is the leader's.
 
     Raises:
         DataError: An image cannot be read or decoded.
@@ -42,28 +44,40 @@ def central(files: ImageFiles, wanted: Preprocess) -> Tensor:
     are those that testing in a single view sees.
     """
     kept = _place(files, wanted)
-    with contextlib.suppress(CheckpointError):  # not there, or damaged: count again
-        return artifacts.load_tensors(kept)[0]["mean"]
-    mean_hwc = _counted(files, wanted)
-    # Where the cache cannot be written, the next run counts again, to the same bits.
-    with contextlib.suppress(OSError, StorageError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        artifacts.save_tensors(kept, {"mean": mean_hwc}, {"kind": "mean", "images": len(files)})
+    found = _cached(kept) if team.leads else None
+    if team.led(lambda: found is not None):
+        return team.share_tensors(None if found is None else {"mean": found})["mean"]
+    mean_hwc = _counted(files, wanted, team)
+    if team.leads:
+        # Where the cache cannot be written, the next run counts again, to the same bits.
+        with contextlib.suppress(OSError, StorageError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            artifacts.save_tensors(kept, {"mean": mean_hwc}, {"kind": "mean", "images": len(files)})
     return mean_hwc
 
 
-def _counted(files: ImageFiles, wanted: Preprocess) -> Tensor:
+def _cached(kept: Path) -> Tensor | None:
+    with contextlib.suppress(CheckpointError):  # not there, or damaged: count again
+        return artifacts.load_tensors(kept)[0]["mean"]
+    return None
+
+
+def _counted(files: ImageFiles, wanted: Preprocess, team: Team) -> Tensor:
     total_hwc = np.zeros((wanted.crop_px, wanted.crop_px, 3), dtype=np.int64)
     view = partial(_view, files, wanted)
+    own = range(team.rank, len(files), team.size)
     with (
-        progress.reporting("taking the mean", total=len(files), unit="images") as bar,
+        progress.reporting(
+            "taking the mean", total=len(own), unit="images", shown=team.leads
+        ) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        for first in range(0, len(files), _AT_ONCE):
-            part = range(first, min(first + _AT_ONCE, len(files)))
+        for first in range(0, len(own), _AT_ONCE):
+            part = own[first : first + _AT_ONCE]
             for pixels_hwc in pool.map(view, part):
                 total_hwc += pixels_hwc
             bar.advance(len(part))
+    team.sum_([torch.from_numpy(total_hwc)])  # in place, in the array's own memory
     return torch.from_numpy(total_hwc / (255 * len(files))).float()
 
 

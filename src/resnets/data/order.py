@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from resnets.core import random
+from resnets.core.division import WHOLE, Share
 
 
 class Order:
@@ -24,13 +25,15 @@ class Order:
         self.seed = seed
         self._orders: dict[int, np.ndarray] = {}
 
-    def __call__(self, number: int) -> list[tuple[int, np.ndarray]]:
-        """Return what batch `number`, counted from 1, holds of each epoch that it touches.
+    def __call__(self, number: int, share: Share = WHOLE) -> list[tuple[int, np.ndarray]]:
+        """Return what a share of batch `number`, counted from 1, holds of each epoch it touches.
 
         Returns:
-            Epochs, from 0, each with the indices of images: int64, together `batch_images`.
+            Epochs, from 0, each with the indices of images: int64, together those of the share.
         """
-        at, end = (number - 1) * self.batch_images, number * self.batch_images
+        within = share.within(self.batch_images)
+        first = (number - 1) * self.batch_images
+        at, end = first + within.start, first + within.stop
         parts = []
         while at < end:
             epoch, place = divmod(at, self.images)

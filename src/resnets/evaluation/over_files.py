@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from resnets.core.processes import ALONE, Team
 from resnets.core.progress import Bar
 from resnets.data.files import ImageFiles
 from resnets.data.preprocess import Preprocess
@@ -58,6 +59,7 @@ def count(
     decode: Callable[[bytes, str], Image.Image],
     at_once: int,
     bar: Bar,
+    team: Team = ALONE,
 ) -> Counted:
     """Return exact counts over every file.
 
@@ -75,7 +77,9 @@ def count(
         classes: How many there are.
         decode: Makes an 8-bit RGB image of a file's bytes and name.
         at_once: Views to score together.
-        bar: Told of every image.
+        bar: Told of every image that this process scores.
+        team: Who scores: each process its own few images at a time, which are those that one
+            process alone would score together.
 
     Raises:
         ImageError: A file cannot be decoded.
@@ -86,7 +90,7 @@ def count(
     sure = [member.sure_scores_of for member in members if member.sure_scores_of is not None]
     rounding = _Rounding(enabled=len(sure) == len(members))
     counted, close_calls = ByClass.of(classes), 0
-    for labels_n, images in _few_at_a_time(files, members, protocol, decode):
+    for labels_n, images in _few_at_a_time(files, members, protocol, decode, team):
         scores = _scores(images, fast, at_once)
         again = rounding.unsure(scores, labels_n)
         if len(again):
@@ -96,6 +100,8 @@ def count(
             close_calls += len(again)
         counted += ByClass.count(scores, labels_n)
         bar.advance(len(images))
+    team.sum_([counted.counts_k3])
+    (close_calls,) = team.sum_integers([close_calls])
     return Counted(counted, close_calls)
 
 
@@ -150,6 +156,7 @@ def _few_at_a_time(
     members: Sequence[Member],
     protocol: Protocol,
     decode: Callable[[bytes, str], Image.Image],
+    team: Team,
 ) -> Iterator[tuple[Tensor, list[list[list[np.ndarray]]]]]:
     """Yield a few images at a time, not in their order: labels, and views for each member."""
     wanted = [member.preprocess for member in members]
@@ -164,7 +171,8 @@ def _few_at_a_time(
         learnt_from = range(0, len(files), max(1, len(files) // _LEARN_FROM))[:_LEARN_FROM]
         chosen = set(learnt_from)
         rest = [index for index in range(len(files)) if index not in chosen]
-        for part in (*_parts(learnt_from, together), *_parts(rest, together)):
+        parts = [*_parts(learnt_from, together), *_parts(rest, together)]
+        for part in parts[team.rank :: team.size]:
             yield files.labels_n[part], list(pool.map(read, part))
 
 

@@ -8,8 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from resnets.core import hardware
+from resnets.core import division, hardware
+from resnets.core.division import Division
 from resnets.core.errors import DataError, RecipeError
+from resnets.core.processes import ALONE, Team
 from resnets.core.random import generator
 from resnets.data import batches, means, sets
 from resnets.data.batches import Batch, Batches, CropFlip, TrainBatches
@@ -27,7 +29,7 @@ from resnets.models.network import he_init
 from resnets.models.spec import check_image_px
 from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
-from resnets.training import decay, losses
+from resnets.training import decay, losses, synchronised
 from resnets.training.step import LossOf, Precision
 
 EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's own number
@@ -58,6 +60,7 @@ class Parts:
     model: Network
     loss_of: LossOf
     batch_of: Batches
+    division: Division
     optimizer: torch.optim.Optimizer
     rate_of: RateOf
     precision: Precision
@@ -114,6 +117,7 @@ def build(
     seed: int,
     device: torch.device,
     mean_hwc: Tensor | None = None,
+    team: Team = ALONE,
 ) -> Parts:
     """Return the parts of a run of `recipe` on `data`, all on `device`.
 
@@ -124,23 +128,29 @@ def build(
         device: Where to compute.
         mean_hwc: The per-pixel mean that a run began with; by default it is computed, which of
             image files takes a pass over all of them.
+        team: Who trains.
 
     Raises:
+        RecipeError: The parts of a batch would not be equal.
+        RunError: The processes cannot share a batch evenly.
         DataError: There are not enough images, or a training image cannot be decoded.
     """
     assert recipe.precision != "auto"
+    divided = division.divide(recipe.batch_images, recipe.part_images, team)
     inputs = (
-        _of_files(recipe, data, seed, device, mean_hwc)
+        _of_files(recipe, data, seed, device, mean_hwc, divided)
         if isinstance(data, FileData)
-        else _of_images(recipe, data, seed, device, mean_hwc)
+        else _of_images(recipe, data, seed, device, mean_hwc, team)
     )
     model = making.make(recipe.model)
     he_init(model, generator(seed, "init"))
+    synchronised.synchronise(model, divided.sharing)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
         model=model,
         loss_of=losses.classification(recipe.label_smoothing),
         batch_of=inputs.batch_of,
+        division=divided,
         optimizer=_sgd(recipe, model),
         rate_of=partial(_rate, recipe),
         precision=Precision.of(device.type, hardware.DTYPES[recipe.precision]),
@@ -198,7 +208,12 @@ class _Inputs:
 
 
 def _of_images(
-    recipe: Recipe, data: DataSet, seed: int, device: torch.device, mean_hwc: Tensor | None
+    recipe: Recipe,
+    data: DataSet,
+    seed: int,
+    device: torch.device,
+    mean_hwc: Tensor | None,
+    team: Team,
 ) -> _Inputs:
     """Small images are trained on and tested as they are: sec. 4.2."""
     assert isinstance(recipe.data.augment, CropFlip)
@@ -207,7 +222,9 @@ def _of_images(
     side = train.images_nhwc.shape[1]
 
     def in_order() -> Iterator[Batch]:
-        return batches.in_order(held_out, mean, batch_images=EVALUATION_BATCH_IMAGES, device=device)
+        return batches.in_order(
+            held_out, mean, batch_images=EVALUATION_BATCH_IMAGES, device=device, team=team
+        )
 
     return _Inputs(
         TrainBatches(
@@ -218,14 +235,19 @@ def _of_images(
             batch_images=recipe.batch_images,
             device=device,
         ),
-        SingleView("validation" if recipe.data.held_out_images else "test", in_order),
+        SingleView("validation" if recipe.data.held_out_images else "test", in_order, team),
         Preprocess(resize_px=side, crop_px=side, interpolation="bicubic", mean=None, std=_ONES),
         mean,
     )
 
 
 def _of_files(
-    recipe: Recipe, data: FileData, seed: int, device: torch.device, mean_hwc: Tensor | None
+    recipe: Recipe,
+    data: FileData,
+    seed: int,
+    device: torch.device,
+    mean_hwc: Tensor | None,
+    divided: Division,
 ) -> _Inputs:
     """Photos are cut at random scales and places, and tested at the least of these: sec. 3.4."""
     augment = recipe.data.augment
@@ -234,12 +256,19 @@ def _of_files(
     wanted = Preprocess(
         resize_px=augment.shorter_px[0], crop_px=augment.crop_px, mean=None, std=_ONES
     )
-    mean = means.central(train, wanted) if mean_hwc is None else mean_hwc
+    team = divided.team
+    mean = means.central(train, wanted, team) if mean_hwc is None else mean_hwc
     return _Inputs(
         FileBatches(
-            train, mean, augment, seed=seed, batch_images=recipe.batch_images, device=device
+            train,
+            mean,
+            augment,
+            seed=seed,
+            batch_images=recipe.batch_images,
+            device=device,
+            shares=divided.shares,
         ),
-        CentralView("validation", held_out, recipe.model.classes, wanted, mean, device),
+        CentralView("validation", held_out, recipe.model.classes, wanted, mean, device, team),
         wanted,
         mean,
     )

@@ -68,7 +68,9 @@ class Recipe:
     `source` and `expected` say where the numbers come from and lead to; the digest leaves them
     out. `precision` "auto" is replaced by what the machine computes in when a run begins.
     `true_averages` ends a run by replacing BN's moving averages by true ones over an epoch of the
-    training batches, as the paper's authors did with their released models.
+    training batches, as the paper's authors did with their released models. `part_images` is how
+    many images BN's statistics are taken over; None is the whole batch. `clip_norm` is the greatest
+    norm of the gradient; None is any.
     """
 
     source: str
@@ -78,7 +80,9 @@ class Recipe:
     optim: SgdSpec
     schedule: Schedule
     batch_images: int
+    part_images: int | None = None
     total_steps: int
+    clip_norm: float | None = None
     label_smoothing: float = 0.0
     true_averages: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -86,6 +90,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.batch_images < 1:
             raise RecipeError(f"batch_images: must be positive, got {self.batch_images}")
+        if self.part_images is not None and self.part_images < 1:
+            raise RecipeError(f"part_images: must be positive, got {self.part_images}")
+        if self.clip_norm is not None and not (0 < self.clip_norm < math.inf):
+            raise RecipeError(f"clip_norm: must be positive, got {self.clip_norm}")
         if self.total_steps < 1:
             raise RecipeError(f"total_steps: must be positive, got {self.total_steps}")
         if not 0 <= self.label_smoothing < 1:
