@@ -7,7 +7,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 _RANK: Final = "RANK"
 _SIZE: Final = "WORLD_SIZE"
@@ -16,7 +16,8 @@ _LOCAL_SIZE: Final = "LOCAL_WORLD_SIZE"
 _ADDRESS: Final = "MASTER_ADDR"
 _PORT: Final = "MASTER_PORT"
 _RESTARTS: Final = "TORCHELASTIC_RESTART_COUNT"
-_PATIENCE: Final = timedelta(seconds=10)
+_PATIENCE: Final = timedelta(seconds=3)
+_MEETING: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +74,50 @@ def first_to_say(message: str) -> bool:
     here = place()
     if here is None or here.size == 1:
         return True
+    said = hashlib.sha256(message.encode()).hexdigest()
+    try:
+        return int(_notes(here).add(f"said/{said}", 1)) == 1
+    except RuntimeError:  # the process that keeps the store is gone: better twice than never
+        return True
+
+
+def store() -> Any:
+    """Return torch's store, where processes that torchrun started leave notes to meet by.
+
+    torchrun keeps one store however often it starts them again, so notes of those that are gone
+    are still in it; in this one they are not seen. Nor are those of an earlier meeting.
+
+    Raises:
+        RuntimeError: It cannot be reached.
+    """
+    here = place()
+    assert here is not None
+    notes = _notes(here, keep=here.rank == 0 and not _kept_by_torchrun(), timeout=_MEETING)
+    meeting = int(notes.add(f"meetings/{here.rank}", 1))
+    return _within(notes, f"meeting/{meeting}")
+
+
+def _notes(here: Place, *, keep: bool = False, timeout: timedelta = _PATIENCE) -> Any:
+    """Return the store of these processes since they were last started; perhaps kept by this."""
     # Imported here: only several processes need it.
     from torch import distributed
 
-    said = hashlib.sha256(message.encode()).hexdigest()
-    try:
-        store = distributed.TCPStore(  # type: ignore[attr-defined]
-            os.environ[_ADDRESS],
-            int(os.environ[_PORT]),
-            is_master=False,
-            timeout=_PATIENCE,
-            wait_for_workers=False,
-        )
-        return int(store.add(f"resnets/said/{here.restarts}/{said}", 1)) == 1
-    except RuntimeError:  # the process that keeps the store is gone: better twice than never
-        return True
+    connected = distributed.TCPStore(  # type: ignore[attr-defined]
+        os.environ[_ADDRESS],
+        int(os.environ[_PORT]),
+        is_master=keep,
+        timeout=timeout,
+        wait_for_workers=False,
+        multi_tenant=True,
+    )
+    return _within(connected, f"resnets/{here.restarts}")
+
+
+def _within(notes: Any, prefix: str) -> Any:
+    from torch import distributed
+
+    return distributed.PrefixStore(prefix, notes)  # type: ignore[attr-defined]
+
+
+def _kept_by_torchrun() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)

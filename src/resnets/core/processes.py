@@ -209,7 +209,12 @@ def joined() -> Iterator[Team]:
     from torch import distributed
 
     with _connected():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if hardware.gpu_count() else "gloo")
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if hardware.gpu_count() else "gloo",
+            store=launcher.store(),
+            rank=here.rank,
+            world_size=here.size,
+        )
     try:
         yield Team(here.rank, here.size)
     except (InterruptedRunError, DivergedError):  # every process raises these
@@ -262,7 +267,6 @@ def _connected() -> Iterator[None]:
         yield
     except RuntimeError as err:
         raise LostProcessError(
-            "another process of this run has ended, and none can go on without it; torchrun "
-            "starts all of them again where --max-restarts allows it, else run the same command "
-            "again with --resume"
+            "another process of this run has ended, and so must this; `torchrun --max-restarts N` "
+            "starts them again, and `resnets train --resume RUN` continues"
         ) from err

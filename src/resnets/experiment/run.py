@@ -36,6 +36,7 @@ from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
 from resnets.recipes import codec
 from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
+from resnets.training import synchronised
 from resnets.training.loop import Update, due, updates
 
 JOURNAL: Final = "journal.jsonl"
@@ -290,7 +291,7 @@ def _train(
     done, window = states.restore(parts, state)
     total, images = recipe.total_steps, recipe.batch_images
     every, compiled = _evaluate_every(recipe), runtime["compilation"]["value"] == "compiled"
-    model: nn.Module = torch.compile(parts.model) if compiled else parts.model  # type: ignore[assignment]
+    model: nn.Module = _compiled(parts.model) if compiled else parts.model
     with (
         _resumable(folder),
         _own_randomness(parts.batch_of.device),
@@ -336,6 +337,11 @@ def _train(
             journal.write(total, dict(parts.evaluator.run(parts.model)))
         team.led(lambda: saver.finish(parts, total))
     return _result(folder, journal.records)
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    synchronised.keep_from_compiling(model)
+    return torch.compile(model)  # type: ignore[return-value]
 
 
 def _open(

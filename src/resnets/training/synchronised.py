@@ -30,6 +30,13 @@ def synchronise(model: nn.Module, sharing: Team) -> None:
                 setattr(parent, name, SharedDropout(layer.p, sharing))
 
 
+def keep_from_compiling(model: nn.Module) -> None:
+    """Leave to Python what is said to other processes, in a network that will be compiled."""
+    for layer in model.modules():
+        if isinstance(layer, SharedBatchNorm):
+            layer.forward = torch.compiler.disable(layer.forward)  # type: ignore[method-assign]
+
+
 class SharedBatchNorm(nn.BatchNorm2d):
     """BN over the images that several processes hold of one part. `x` is NCHW.
 
@@ -49,7 +56,6 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self.train(layer.training)
         self.sharing = sharing
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # processes talk in one order
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
