@@ -1,9 +1,12 @@
 """What several tests make: small images, ImageNet's archives, networks as training leaves them."""
 
 import io
+import json
 import tarfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import nn
@@ -30,6 +33,35 @@ def archive(members, mode="w"):
             about.size = len(inside)
             tar.addfile(about, io.BytesIO(inside))
     return made.getvalue()
+
+
+def shard(rows, label="cls"):
+    """A tar in WebDataset's layout of (file name, bytes, class index or a JSON value) rows."""
+    members = {}
+    for name, content, said in rows:
+        key = name.rpartition(".")[0]
+        members[name] = content
+        members[f"{key}.{label}"] = (str(said) if label == "cls" else json.dumps(said)).encode()
+    return archive(members)
+
+
+def table(rows, classes=None, path=True):
+    """A table of (file name, bytes, label) rows as `datasets` has it in a Parquet file."""
+    names, contents, given = zip(*rows, strict=True)
+    images = [
+        {"bytes": content, "path": name if path else None}
+        for name, content in zip(names, contents, strict=True)
+    ]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = {"image": {"_type": "Image"}, "label": {"names": classes, "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})} if classes else None
+    return pa.table({"image": pa.array(images, kind), "label": list(given)}, metadata=metadata)
+
+
+def write_table(file, made, group_rows=100):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(made, file, row_group_size=group_rows)
+    return file
 
 
 def write_imagenet(folder):

@@ -159,3 +159,42 @@ def test_normals_have_the_moments_of_the_normal_distribution():
     assert abs(drawn).max() < 6.7
     other = random.normals(0, "light", 1, index_n=np.arange(100_000))
     assert abs(np.corrcoef(drawn, other)[0, 1]) < 6 / np.sqrt(100_000)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, words, indices, st.floats(1e-3, 1e3))
+def test_a_beta_number_is_in_the_unit_interval_and_fixed_by_its_cause(seed, word, chosen, alpha):
+    together = random.betas(seed, word, index_n=np.array(chosen), alpha=alpha)
+    assert together.dtype == np.float64
+    assert ((together >= 0) & (together <= 1)).all()
+    alone = [random.betas(seed, word, index_n=np.array([i]), alpha=alpha)[0] for i in chosen]
+    assert together.tolist() == alone
+
+
+# The distributions of these alphas have a formula: arcsine, uniform, parabola.
+BETAS = {
+    0.5: lambda x: 2 / np.pi * np.arcsin(np.sqrt(x)),
+    1.0: lambda x: x,
+    2.0: lambda x: x**2 * (3 - 2 * x),
+}
+
+
+@pytest.mark.parametrize("alpha", BETAS)
+def test_beta_numbers_are_distributed_as_their_formula_says(alpha):
+    n = 50_000
+    drawn = np.sort(random.betas(0, "share", index_n=np.arange(n), alpha=alpha))
+    gap = np.abs(BETAS[alpha](drawn) - (np.arange(n) + 0.5) / n).max()
+    assert gap < 2 / np.sqrt(n)  # Kolmogorov and Smirnov: one sample in 1,500 has more
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.2, 0.8, 5.0])
+def test_beta_numbers_have_the_moments_of_the_beta_distribution(alpha):
+    n = 100_000
+    centred = random.betas(0, "share", index_n=np.arange(n), alpha=alpha) - 0.5
+    variance = 1 / (4 * (2 * alpha + 1))
+    fourth = 3 / (16 * (2 * alpha + 1) * (2 * alpha + 3))
+    assert centred.mean() == pytest.approx(0, abs=6 * np.sqrt(variance / n))
+    assert (centred**2).mean() == pytest.approx(
+        variance, abs=6 * np.sqrt((fourth - variance**2) / n)
+    )
+    assert (centred**4).mean() == pytest.approx(fourth, rel=0.05)

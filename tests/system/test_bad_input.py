@@ -324,8 +324,8 @@ JSON = {
     "list recipes": (
         "list recipes --json",
         {
-            *("recipe", "digest", "data", "updates", "batch_images", "source", "fields"),
-            "expected_top1_error_percent",
+            *("recipe", "digest", "data", "epochs", "updates", "batch_images", "source", "fields"),
+            *("expected_top1_error_percent", "checked", "cost"),
         },
     ),
     "list models": (

@@ -1,19 +1,26 @@
 """The rows that `resnets list` and `resnets data` print."""
 
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
 
 from resnets.core import errors
 from resnets.core.errors import DataError
 from resnets.data import fetch as fetching
-from resnets.data import opening
+from resnets.data import opening, packing, packs
 from resnets.inference import published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
 from resnets.recipes import catalogue, codec
+from resnets.recipes.schema import Recipe
+
+_CHECKED: Final = {True: "measured", False: "unverified"}
 
 
 def recipes(fields: bool) -> list[dict[str, Any]]:
-    """Return every recipe with its digest, length, expected error and source.
+    """Return every recipe with its digest, length, expected error, cost and source.
+
+    `checked` says whether this project ran a recipe as it stands and found the expected error.
 
     Args:
         fields: Whether to add every field, under the names that `--set` takes.
@@ -23,14 +30,26 @@ def recipes(fields: bool) -> list[dict[str, Any]]:
             "recipe": name,
             "digest": codec.digest(recipe),
             "data": recipe.data.name,
+            "epochs": _epochs(recipe),
             "updates": recipe.total_steps,
             "batch_images": recipe.batch_images,
             "expected_top1_error_percent": recipe.expected and recipe.expected.top1_error_percent,
+            "checked": recipe.expected and _CHECKED[recipe.expected.measured],
             "source": recipe.source,
-            **({"fields": codec.to_tree(recipe)} if fields else {}),
+            **(_whole(recipe) if fields else {}),
         }
         for name, recipe in catalogue.RECIPES.items()
     ]
+
+
+def _epochs(recipe: Recipe) -> int | None:
+    images = catalogue.TRAINING_IMAGES.get(recipe.data.name)
+    return images and round(recipe.total_steps * recipe.batch_images / images)
+
+
+def _whole(recipe: Recipe) -> dict[str, Any]:
+    """Return what is too long for a table."""
+    return {"cost": recipe.expected and recipe.expected.cost, "fields": codec.to_tree(recipe)}
 
 
 def models() -> list[dict[str, Any]]:
@@ -128,3 +147,32 @@ def check(data: str) -> dict[str, Any]:
     """Read a data set whole and return what is in it."""
     opened = opening.open_data(data)
     return {"data": opened.name, **opened.check(), "digest": opened.digest}
+
+
+def pack(
+    data: str, out: Path, shorter_px: int | None, quality: int | None, whole: bool
+) -> dict[str, Any]:
+    """Pack a data set and return what was written.
+
+    Args:
+        data: A name or a path.
+        out: The folder for the pack.
+        shorter_px: As of `packing.pack`.
+        quality: The same; None for the usual one.
+        whole: Whether to add the images that were left out.
+    """
+    if quality is not None and shorter_px is None:
+        raise DataError("--quality: of the images that are resized; --shorter-px is missing")
+    used = packing.QUALITY if quality is None else quality
+    made = packing.pack(opening.open_data(data), out, shorter_px=shorter_px, quality=used)
+    return {
+        "data": made.origin.name,
+        "pack": str(out),
+        "images": len(made.names),
+        "bytes": sum(made.shards_bytes),
+        "shards": len(made.shards_bytes),
+        "resized_images": made.resized_images,
+        "left_out_images": len(made.left_out),
+        **({"left_out": [asdict(each) for each in made.left_out]} if whole else {}),
+        "digest": packs.read(out).digest,
+    }

@@ -20,7 +20,7 @@ app = typer.Typer(
 # The base of every usage error; typer gives it no public name of its own.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
-data_app = typer.Typer(help="List, fetch and check data sets.")
+data_app = typer.Typer(help="List, fetch, check and pack data sets.")
 app.add_typer(data_app, name="data")
 app.add_typer(weights.app, name="weights")
 
@@ -262,6 +262,28 @@ def data_check(
     from resnets.cli import listing
 
     output.record(listing.check(data), json)
+
+
+@data_app.command("pack")
+def data_pack(
+    data: Annotated[str, typer.Argument(metavar="D", help="A folder of image files.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A new folder, or one to continue in.")
+    ],
+    shorter_px: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Resize longer shorter sides to it. [default: as it is]"),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(metavar="Q", help="Of resized JPEGs, 1 to 100. [default: 90]"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Pack image files into a few large ones, which --data takes; killed, it continues."""
+    from resnets.cli import listing
+
+    output.record(listing.pack(data, out, shorter_px, quality, json), json)
 
 
 @app.command()

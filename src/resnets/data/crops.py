@@ -59,6 +59,21 @@ class ScaleCrop:
             )
 
 
+@spec
+class ResizedCrop:
+    """Cut a rectangle of random area and shape, and resize it to a square; perhaps flip it.
+
+    Source: Szegedy et al. 2014, sec. 6.
+    """
+
+    kind: Literal["resized-crop"] = "resized-crop"
+    crop_px: int = 224
+    area: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+    interpolation: preprocess.Interpolation = "bilinear"
+    flip: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """Where one image is cut.

@@ -64,12 +64,14 @@ class FileData:
         where: What `--data` takes to open it again: an absolute path.
         classes: Class names in the order of the labels; None where the data gives only indices.
         splits: By name: "train", "validation".
+        content: Identifies the files' bytes where they were changed (data/packs.py).
     """
 
     name: str
     where: str
     classes: tuple[str, ...] | None
     splits: Mapping[SplitName, ImageFiles]
+    content: str | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -83,13 +85,16 @@ class FileData:
     def digest(self) -> str:
         """Identify the list: SHA-256 over every split's file names and labels, 64 hex digits.
 
-        Not over the files' content: ImageNet has 150 GB of it.
+        Not over the files' content: ImageNet has 150 GB of it. Only where `content` tells it, over
+        that too.
         """
         made = hashlib.sha256()
         for name in sorted(self.splits):
             files = self.splits[name]
             for file, label in zip(files.names, files.labels_n.tolist(), strict=True):
-                made.update(f"{name}\t{file}\t{label}\n".encode())
+                made.update(f"{name}\t{file}\t{label}\n".encode("utf-8", "surrogateescape"))
+        if self.content is not None:
+            made.update(f"content\t{self.content}\n".encode())
         return made.hexdigest()
 
     def check(self) -> dict[str, int]:
@@ -131,6 +136,12 @@ def reader(folder: Path, names: Sequence[str]) -> Callable[[int], bytes]:
         names: Of each file, relative to the folder, with "/".
     """
     return partial(_read, str(folder), names)
+
+
+def state(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another in its place: its size, and when it was changed."""
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
 
 
 def _read(folder: str, names: Sequence[str], index: int) -> bytes:

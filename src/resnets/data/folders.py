@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from resnets.core.errors import DataError
-from resnets.data import files, imagenet_classes
+from resnets.data import files, imagenet_classes, splits
 from resnets.data.files import FileData, ImageFiles, SplitName
 
 # What torchvision's ImageFolder takes for an image, in any case of letters.
@@ -23,9 +23,6 @@ EXTENSIONS: Final = (
     ".tiff",
     ".webp",
 )
-_TRAIN: Final = "train"
-# What a split to measure on is called; a test split is taken only where there is no other.
-_VALIDATION: Final = ("validation", "val", "test")
 _SHOWN: Final = 3  # names in a message
 
 
@@ -44,8 +41,8 @@ def read(folder: Path) -> FileData:
     Raises:
         DataError: A class has no images, or the splits don't have the same classes.
     """
-    splits = _splits(folder)
-    found = {name: _classes(at) for name, at in splits.items()}
+    folder_of = _splits(folder)
+    found = {name: _classes(at) for name, at in folder_of.items()}
     every = sorted({class_name for classes in found.values() for class_name in classes})
     if set(every) <= imagenet_classes.index_by_wnid().keys():
         index_of, names = imagenet_classes.index_by_wnid(), imagenet_classes.names()
@@ -58,7 +55,9 @@ def read(folder: Path) -> FileData:
         name="imagenet" if whole else folder.resolve().name,
         where=str(folder.resolve()),
         classes=names,
-        splits={name: _files(splits[name], classes, index_of) for name, classes in found.items()},
+        splits={
+            name: _files(folder_of[name], classes, index_of) for name, classes in found.items()
+        },
     )
 
 
@@ -72,18 +71,13 @@ def image_names(folder: Path) -> list[str]:
 def _splits(folder: Path) -> dict[SplitName, Path]:
     """Tell split folders from class folders: "train" and another, or nothing but split folders."""
     names = {name.lower(): name for name in _folders(folder)}
-    held = [name for name in _VALIDATION if name in names]
-    both = _TRAIN in names and bool(held)
-    if not both and not names.keys() <= {_TRAIN, *_VALIDATION}:
-        return {_TRAIN if folder.resolve().name.lower() == _TRAIN else "validation": folder}
-    if {"validation", "val"} <= names.keys():
-        raise DataError(f"{folder}: both validation and val are here; leave one")
-    found: dict[SplitName, Path] = {}
-    if _TRAIN in names:
-        found[_TRAIN] = folder / names[_TRAIN]
-    if held:
-        found["validation"] = folder / names[held[0]]
-    return found
+    held = [word for word in splits.MEASURED if word in names]
+    both = splits.TRAIN in names and bool(held)
+    if not both and not names.keys() <= set(splits.WORDS):
+        return {splits.alone(folder): folder}
+    return splits.choose(
+        folder, {word: folder / names[word] for word in splits.WORDS if word in names}
+    )
 
 
 def _classes(folder: Path) -> dict[str, list[str]]:

@@ -7,20 +7,19 @@ Source: Russakovsky et al. 2015, https://www.image-net.org/challenges/LSVRC/2012
 """
 
 import contextlib
-import hashlib
-import os
+import itertools
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import numpy as np
 import torch
 
-from resnets.core import artifacts, progress
-from resnets.core.errors import CheckpointError, DataError, StorageError
-from resnets.data import fetch, files, imagenet_classes
+from resnets.core import progress
+from resnets.core.errors import DataError
+from resnets.data import files, imagenet_classes, tars
 from resnets.data.files import FileData, ImageFiles, SplitName
 
 TRAIN_TAR: Final = "ILSVRC2012_img_train.tar"
@@ -30,7 +29,6 @@ _TRUTH: Final = f"{DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt"
 _TRUTH_BYTES: Final = 1 << 20  # the real one has a quarter of it
 _IMAGE: Final = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 _CLASS: Final = re.compile(r"(n\d{8})\.tar")
-_BLOCK_BYTES: Final = 512
 
 
 def is_in(folder: Path) -> bool:
@@ -58,23 +56,25 @@ def read_folder(folder: Path) -> FileData:
     return _data(folder, splits)
 
 
+def is_archive(path: Path) -> bool:
+    """Tell whether a tar is one of the two archives by what it begins with."""
+    with path.open("rb", buffering=0) as file, contextlib.suppress(DataError):
+        first = [_base_name(member) for member in itertools.islice(tars.members(path, file, 0), 2)]
+        return bool(first) and any(all(map(kind.fullmatch, first)) for kind in (_IMAGE, _CLASS))
+    return False
+
+
 def read_tar(path: Path) -> FileData:
     """Index one of the two archives, whatever its name is; the devkit has to lie beside it.
 
     Raises:
-        DataError: It is neither of them, is cut off, or the devkit is missing.
+        DataError: It is cut off, or the devkit is missing.
     """
     with path.open("rb", buffering=0) as file:
-        first = next(_members(path, file, 0), None)
-    name = first and _base_name(first)
-    if name and _IMAGE.fullmatch(name):
+        first = _base_name(next(tars.members(path, file, 0)))
+    if _IMAGE.fullmatch(first):
         return _data(path, {"validation": _validation(path)})
-    if name and _CLASS.fullmatch(name):
-        return _data(path, {"train": _train(path)})
-    raise DataError(
-        f"{path}: a tar, but neither {TRAIN_TAR} nor {VALIDATION_TAR}; unpack it into one folder "
-        "a class"
-    )
+    return _data(path, {"train": _train(path)})
 
 
 def read_flat(folder: Path, names: Sequence[str]) -> FileData:
@@ -94,28 +94,6 @@ def read_flat(folder: Path, names: Sequence[str]) -> FileData:
     return _data(folder, {"validation": ImageFiles(tuple(names), labels_n, read)})
 
 
-class _Parts:
-    """Reads parts of one file by their number, from any thread, over one descriptor."""
-
-    def __init__(self, path: Path, start_n: np.ndarray, bytes_n: np.ndarray) -> None:
-        self.path, self.start_n, self.bytes_n = path, start_n, bytes_n
-        self.descriptor = os.open(path, os.O_RDONLY)
-
-    def __call__(self, index: int) -> bytes:
-        wanted = int(self.bytes_n[index])
-        try:
-            content = os.pread(self.descriptor, wanted, int(self.start_n[index]))
-        except OSError as err:
-            raise DataError(f"{self.path}: cannot be read ({err.strerror})") from err
-        if len(content) != wanted:
-            raise DataError(f"{self.path}: has become shorter since it was opened")
-        return content
-
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
-
-
 def _data(where: Path, splits: dict[SplitName, ImageFiles]) -> FileData:
     return FileData("imagenet", str(where.resolve()), imagenet_classes.names(), splits)
 
@@ -127,7 +105,7 @@ def _validation(path: Path) -> ImageFiles:
         path.open("rb", buffering=0) as file,
         progress.reporting(f"indexing {path.name}", total=about, unit="bytes") as bar,
     ):
-        for member in _members(path, file, 0):
+        for member in tars.members(path, file, 0):
             name = _base_name(member)
             if not _IMAGE.fullmatch(name):
                 raise DataError(f"{path}: {name[:80]} in it is no validation image of ImageNet")
@@ -146,12 +124,10 @@ def _validation(path: Path) -> ImageFiles:
 
 def _train(path: Path) -> ImageFiles:
     """Index the tars in the tar. Minutes of seeking on a disk, so the index is kept."""
-    about = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}\0{about.st_size}\0{about.st_mtime_ns}".encode())
-    kept = fetch.cache_folder() / f"imagenet-train-{key.hexdigest()[:16]}.safetensors"
+    kept = tars.index_file("imagenet-train", [path])
     found = _load_index(kept)
     if found is None:
-        found = sorted(_scan_train(path, about.st_size))
+        found = sorted(_scan_train(path, path.stat().st_size))
         if not found:
             raise DataError(f"{path}: holds no images; fetch it again")
         _keep_index(kept, found)
@@ -165,38 +141,14 @@ def _scan_train(path: Path, total_bytes: int) -> Iterator[tuple[str, int, int]]:
         path.open("rb", buffering=0) as file,
         progress.reporting(f"indexing {path.name}", total=total_bytes, unit="bytes") as bar,
     ):
-        for inner in _members(path, file, 0):
+        for inner in tars.members(path, file, 0):
             match = _CLASS.fullmatch(_base_name(inner))
             if not match or match[1] not in imagenet_classes.index_by_wnid():
                 raise DataError(f"{path}: {inner.name[:80]} in it is no class of ImageNet")
             end = inner.offset_data + inner.size
-            for member in _members(path, file, inner.offset_data, end):
+            for member in tars.members(path, file, inner.offset_data, end):
                 yield f"{match[1]}/{_base_name(member)}", member.offset_data, member.size
             bar.advance(inner.size)
-
-
-def _members(
-    path: Path, file: BinaryIO, start: int, end: int | None = None
-) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of a tar that begins at `start` of a file, reading headers alone."""
-    damaged = f"{path}: not a whole tar (cut off at byte "
-    file.seek(start)
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                if end is not None and member.offset >= end:
-                    return
-                if member.size < 0:  # it would lead back, and round and round
-                    raise tarfile.ReadError("a size below zero")
-                if member.isreg():
-                    yield member
-            at = tar.offset
-    except tarfile.TarError as err:
-        raise DataError(f"{damaged}{file.tell():,}: {err}); fetch it again") from err
-    # An archive ends with blocks of zeros; one cut between two members only lacks these.
-    file.seek(at)
-    if file.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
-        raise DataError(f"{damaged}{at:,}); fetch it again")
 
 
 def _image_files(
@@ -204,13 +156,16 @@ def _image_files(
 ) -> ImageFiles:
     start_n = np.array([start for _, start, _ in found])
     bytes_n = np.array([size for _, _, size in found])
-    return ImageFiles(tuple(name for name, _, _ in found), labels_n, _Parts(path, start_n, bytes_n))
+    return ImageFiles(
+        tuple(name for name, _, _ in found),
+        labels_n,
+        tars.Parts([path], np.zeros_like(start_n), start_n, bytes_n),
+    )
 
 
 def _load_index(kept: Path) -> list[tuple[str, int, int]] | None:
-    try:
-        tensors, _ = artifacts.load_tensors(kept)
-    except CheckpointError:  # not there, or damaged: index it again
+    tensors = tars.load_index(kept)
+    if tensors is None:
         return None
     names = tensors["names"].numpy().tobytes().decode().split("\n")
     starts, sizes = tensors["start_n"].tolist(), tensors["bytes_n"].tolist()
@@ -224,10 +179,7 @@ def _keep_index(kept: Path, found: Sequence[tuple[str, int, int]]) -> None:
         "start_n": torch.tensor([start for _, start, _ in found]),
         "bytes_n": torch.tensor([size for _, _, size in found]),
     }
-    # Where the cache cannot be written, the next one who opens it waits too.
-    with contextlib.suppress(OSError, StorageError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        artifacts.save_tensors(kept, tensors, {"kind": "index", "name": TRAIN_TAR})
+    tars.keep_index(kept, tensors)
 
 
 def _truth(beside: Path) -> list[int]:

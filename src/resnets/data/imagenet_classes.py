@@ -7,7 +7,7 @@ Source: Russakovsky et al. 2015, https://www.image-net.org/challenges/LSVRC/2012
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Final
 
 FILE: Final = "imagenet-classes.tsv"
 CLASSES: Final = 1000
+_AGREED: Final = 980  # classes, by which a list of other names for some is known
 
 
 @cache
@@ -51,6 +52,19 @@ def index_by_wnid() -> Mapping[str, int]:
 def index_by_devkit_id() -> Mapping[int, int]:
     """Return the label, 0 to 999, of each number in the devkit, 1 to 1000."""
     return MappingProxyType({devkit_id: index for index, (_, devkit_id, _) in enumerate(_rows())})
+
+
+def are(listed: Sequence[str]) -> bool:
+    """Tell whether a list of names is that of the classes, in the labels' order.
+
+    Lists in use begin with the same word for a class, and differ where two classes share it: of
+    the thousand nearly all have to agree. WordNet ids do too.
+    """
+    if len(listed) != CLASSES:
+        return False
+    own = ({wnid, words.split(", ")[0].lower()} for wnid, _, words in _rows())
+    agreed = sum(name.split(",")[0].lower() in each for name, each in zip(listed, own, strict=True))
+    return agreed >= _AGREED
 
 
 @cache

@@ -1,11 +1,24 @@
 """From what `--data` says to a data set."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from resnets.core import errors
 from resnets.core.errors import DataError
-from resnets.data import cifar, fetch, folders, imagenet, labels, sample, synthetic
+from resnets.data import (
+    cifar,
+    fetch,
+    folders,
+    imagenet,
+    labels,
+    packs,
+    parquet,
+    sample,
+    shards,
+    synthetic,
+    tars,
+)
 from resnets.data.files import FileData
 from resnets.data.sets import DataSet
 
@@ -19,15 +32,28 @@ NAMES: Final = {
 
 Data = DataSet | FileData
 
+# What a folder of image files may be: how it is recognised, and how it is read.
+_SHARDS: Final = "tar shards"
+_CLASS_FOLDERS: Final = "class folders"
+_KINDS: Final[dict[str, tuple[Callable[[Path], bool], Callable[[Path], FileData]]]] = {
+    labels.TABLE: (labels.is_in, labels.read),
+    _SHARDS: (shards.is_in, shards.read_folder),
+    "Parquet files": (parquet.is_in, parquet.read_folder),
+    _CLASS_FOLDERS: (folders.holds_classes, folders.read),
+}
+
 
 def open_data(where: str | Path) -> Data:
     """Open a data set by its name or from where it lies; its kind is recognised.
 
-    That is one of `NAMES`, or a folder with CIFAR-10 as published, ImageNet's tars, `labels.csv`,
-    one folder a class, or ImageNet's validation images and devkit; or one of ImageNet's tars.
+    That is one of `NAMES`, or a folder with a pack, CIFAR-10 as published, ImageNet's tars,
+    `labels.csv`, tar shards in WebDataset's layout, Parquet files in Hugging Face's, one folder a
+    class, or ImageNet's validation images and devkit; or one of ImageNet's tars, a tar shard or a
+    Parquet file.
 
     Raises:
-        DataError: There is no such name or folder, or it is not what it should be.
+        DataError: There is no such name or folder, it is not what it should be, or it is several
+            of these at once.
         FetchError: It has to be fetched and cannot be.
     """
     if where == "cifar10-sample":
@@ -69,32 +95,52 @@ def in_memory(data: Data) -> DataSet:
 
 def _open_folder(path: Path) -> Data:
     try:
+        if packs.is_in(path):
+            return packs.read(path)
         if cifar.is_in(path):
             return cifar.read_folder(path)
         if imagenet.is_in(path):
             return imagenet.read_folder(path)
-        if (path / labels.TABLE).is_file():
-            return labels.read(path)
-        if imagenet.is_flat(names := folders.image_names(path)):
-            return imagenet.read_flat(path, names)
-        if folders.holds_classes(path):
-            return folders.read(path)
+        return _open_files(path)
     except OSError as err:
         raise DataError(f"{err.filename or path}: cannot be read ({err.strerror})") from err
+
+
+def _open_files(path: Path) -> FileData:
+    found = {kind: read for kind, (is_in, read) in _KINDS.items() if is_in(path)}
+    if labels.TABLE in found:  # which lists images that may stand in folders
+        found.pop(_CLASS_FOLDERS, None)
+    if _SHARDS in found and len(found) > 1 and not shards.begin_in(path):
+        del found[_SHARDS]  # archives, beside what was unpacked from them
+    if len(found) > 1:
+        raise DataError(f"{path}: {' and '.join(found)} are here; leave one of these")
+    if found.keys() <= {_CLASS_FOLDERS} and imagenet.is_flat(names := folders.image_names(path)):
+        return imagenet.read_flat(path, names)
+    for read in found.values():
+        return read(path)
+    for inside in sorted(path.iterdir()):
+        if tars.is_compressed(inside):
+            raise tars.compressed(inside)
     raise DataError(
         f"{path}: no data set is recognised here; --data takes a folder with labels.csv "
-        "(file,class_index), one folder of images a class, ImageNet's tars, or CIFAR-10, which "
-        "`resnets data fetch cifar10` gets"
+        "(file,class_index), one folder of images a class, tar shards, Parquet files, ImageNet's "
+        "tars, or CIFAR-10, which `resnets data fetch cifar10` gets"
     )
 
 
 def _open_file(path: Path) -> FileData:
-    if path.suffix.lower() != ".tar":
-        raise DataError(
-            f"{path}: a file; --data takes a folder or one of {', '.join(NAMES)}, or ImageNet's "
-            f"{imagenet.VALIDATION_TAR}"
-        )
+    kind = path.suffix.lower()
     try:
-        return imagenet.read_tar(path)
+        if kind == parquet.SUFFIX:
+            return parquet.read_file(path)
+        if kind == ".tar":
+            is_imagenet = imagenet.is_archive(path)
+            return imagenet.read_tar(path) if is_imagenet else shards.read_tar(path)
     except OSError as err:
         raise DataError(f"{path}: cannot be read ({err.strerror})") from err
+    if tars.is_compressed(path):
+        raise tars.compressed(path)
+    raise DataError(
+        f"{path}: a file; --data takes a folder or one of {', '.join(NAMES)}, a tar shard, a "
+        f"Parquet file, or ImageNet's {imagenet.VALIDATION_TAR}"
+    )

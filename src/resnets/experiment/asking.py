@@ -2,9 +2,11 @@
 
 import math
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from resnets.core.errors import DataError, RecipeError
 from resnets.data import imagenet, opening
@@ -14,8 +16,11 @@ from resnets.data.sets import DataSet
 from resnets.experiment import build, manifests, run
 from resnets.experiment.run import Compile, Run
 from resnets.models import zoo
-from resnets.recipes import catalogue, codec
+from resnets.models.spec import ModelSpec, ResNetSpec
+from resnets.recipes import catalogue, codec, rates
 from resnets.recipes.schema import Recipe
+
+_RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,8 @@ class Changes:
     Args:
         model: A network's name; its classes are fitted to the data.
         epochs: Passes over the training images; the schedule is stretched in proportion.
-        batch_images: Images in a batch. The number of updates stays.
+        batch_images: Images in a batch. The number of updates stays; the rate follows by the
+            recipe's `rate_rule`, where it is not set too.
         rate: Base learning rate.
         settings: `a.b=value`, applied last. What is changed has no `expected` result any more.
     """
@@ -45,19 +51,20 @@ class Changes:
         """
         original = recipe
         if self.model is not None:
-            recipe = replace(recipe, model=zoo.named(self.model))
+            recipe = replace(recipe, model=_dropping_as(recipe.model, zoo.named(self.model)))
             recipe = replace(
                 recipe, model=replace(recipe.model, classes=len(build.class_names(data)))
             )
-        if self.batch_images is not None:
-            recipe = replace(recipe, batch_images=self.batch_images)
         if self.rate is not None:
             recipe = replace(recipe, optim=replace(recipe.optim, learning_rate=self.rate))
-        # The schedule's own settings come after it was stretched, and are taken as written.
-        last = [s for s in self.settings if s.startswith("schedule.")]
-        recipe = codec.override(
-            build.fitted(recipe, data), [s for s in self.settings if s not in last]
-        )
+        # What is stretched has its own settings afterwards, and they are taken as written.
+        last = [s for s in self.settings if s.startswith(("schedule.", "ema."))]
+        first = [s for s in self.settings if s not in last]
+        if self.batch_images is not None:
+            first.insert(0, f"batch_images={self.batch_images}")
+        recipe = codec.override(build.fitted(recipe, data), first)
+        if self.rate is None and not any(s.startswith(_RATE) for s in self.settings):
+            recipe = rates.following(recipe, original.batch_images)
         if recipe.data.name != data.name:
             raise RecipeError(f"data.name: name the data with --data {recipe.data.name}")
         if self.epochs is not None:
@@ -79,8 +86,13 @@ class Changes:
             raise RecipeError("--epochs: sets the length, and so does total_steps; name one")
         images = build.training_images(recipe, data)
         steps = math.ceil(self.epochs * images / recipe.batch_images)
-        schedule = recipe.schedule.stretched(steps / recipe.total_steps)
-        return replace(recipe, total_steps=steps, schedule=schedule)
+        factor = steps / recipe.total_steps
+        return replace(
+            recipe,
+            total_steps=steps,
+            schedule=recipe.schedule.stretched(factor),
+            ema=recipe.ema and recipe.ema.stretched(factor),
+        )
 
     @property
     def none(self) -> bool:
@@ -120,7 +132,10 @@ def start(
         name = _fitting(opened)
         recipe = catalogue.named(name)
     assert name is not None
-    recipe = changes.apply(recipe, opened)
+    changed = changes.apply(recipe, opened)
+    if told := rates.note(recipe, changed):
+        sys.stderr.write(f"note         {told}\n")
+    recipe = changed
     return run.start(
         recipe, opened, name=name, out=out, seed=seed, device=device, compiling=compiling
     )
@@ -151,6 +166,13 @@ def resume(
         if named.precision == "auto":  # decided when the run began
             named = replace(named, precision=own.precision)
     return run.resume(folder, opened, named, device)
+
+
+def _dropping_as(old: ModelSpec, new: ModelSpec) -> ModelSpec:
+    """Return another network that drops as much while training, where there is what to drop."""
+    if not isinstance(old, ResNetSpec) or not isinstance(new, ResNetSpec):
+        return new
+    return new if new.shortcut == "none" else replace(new, drop_path=old.drop_path)
 
 
 def _open(data: Data | str | Path | None, recipe: Recipe | None) -> Data:

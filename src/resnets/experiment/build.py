@@ -15,7 +15,7 @@ from resnets.core.processes import ALONE, Team
 from resnets.core.random import generator
 from resnets.data import batches, means, sets
 from resnets.data.batches import Batch, Batches, CropFlip, TrainBatches
-from resnets.data.crops import ScaleCrop
+from resnets.data.crops import ResizedCrop, ScaleCrop
 from resnets.data.file_batches import FileBatches
 from resnets.data.files import SPLITS, FileData, ImageFiles
 from resnets.data.opening import Data
@@ -27,9 +27,12 @@ from resnets.models import cost, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
 from resnets.models.spec import check_image_px
+from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
 from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
 from resnets.training import decay, losses, synchronised
+from resnets.training.ema import MovingAverage
+from resnets.training.lamb import Lamb
 from resnets.training.step import LossOf, Precision
 
 EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's own number
@@ -55,9 +58,10 @@ class RateOf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything the loop needs, on the device."""
+    """Everything the loop needs, on the device. `ema` is the model's average where one is kept."""
 
     model: Network
+    ema: MovingAverage | None
     loss_of: LossOf
     batch_of: Batches
     division: Division
@@ -67,6 +71,11 @@ class Parts:
     evaluator: Evaluator
     preprocess: Preprocess
     mean_hwc: Tensor
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is evaluated and kept: the average, where there is one."""
+        return self.model if self.ema is None else self.ema.network
 
 
 def resolved(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
@@ -148,10 +157,11 @@ def build(
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
         model=model,
-        loss_of=losses.classification(recipe.label_smoothing),
+        ema=_ema(recipe, model, device, divided.sharing),
+        loss_of=_loss(recipe, device),
         batch_of=inputs.batch_of,
         division=divided,
-        optimizer=_sgd(recipe, model),
+        optimizer=_optimizer(recipe, model),
         rate_of=partial(_rate, recipe),
         precision=Precision.of(device.type, hardware.DTYPES[recipe.precision]),
         evaluator=inputs.evaluator,
@@ -290,29 +300,58 @@ def _check_augment(recipe: Recipe, data: Data) -> None:
 
 def _shorter_px(recipe: Recipe, data: Data) -> int:
     """Return the shorter side of the images that the network will see."""
-    if isinstance(recipe.data.augment, ScaleCrop):
+    if isinstance(recipe.data.augment, ScaleCrop | ResizedCrop):
         return recipe.data.augment.crop_px
     assert isinstance(data, DataSet)
     return min(data.train.images_nhwc.shape[1:3])
 
 
-def _sgd(recipe: Recipe, model: Network) -> torch.optim.SGD:
+def _loss(recipe: Recipe, device: torch.device) -> LossOf:
+    weights = torch.tensor(recipe.class_weights, device=device) if recipe.class_weights else None
+    return losses.classification(recipe.label_smoothing, recipe.loss, weights)
+
+
+def _optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
     optim = recipe.optim
-    return torch.optim.SGD(
-        decay.parameter_groups(model, optim.weight_decay, optim.decay_on),
-        lr=optim.learning_rate,
-        momentum=optim.momentum,
-        nesterov=optim.nesterov,
-        # With a scaler the fused step may be skipped while torch counts its first as done, which
-        # leaves the momentum uninitialised.
-        fused=recipe.precision != "float16",
-    )
+    groups = decay.parameter_groups(model, optim.weight_decay, optim.decay_on)
+    # With a scaler the fused step may be skipped while torch counts its first as done, which
+    # leaves the momentum uninitialised.
+    fused = recipe.precision != "float16"
+    match optim:
+        case SgdSpec():
+            return torch.optim.SGD(
+                groups,
+                lr=optim.learning_rate,
+                momentum=optim.momentum,
+                nesterov=optim.nesterov,
+                fused=fused,
+            )
+        case LambSpec():
+            betas = (optim.beta1, optim.beta2)
+            return Lamb(groups, lr=optim.learning_rate, betas=betas, eps=optim.eps)
+        case AdamWSpec():
+            betas = (optim.beta1, optim.beta2)
+            return torch.optim.AdamW(
+                groups, lr=optim.learning_rate, betas=betas, eps=optim.eps, fused=fused
+            )
+
+
+def _ema(
+    recipe: Recipe, model: Network, device: torch.device, sharing: Team
+) -> MovingAverage | None:
+    ema = recipe.ema
+    if ema is None:
+        return None
+    network = making.make(recipe.model)  # not a copy, which would take the processes along
+    synchronised.synchronise(network, sharing)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return MovingAverage(model, network, ema.decay, ema.every_steps, ema.copied_steps)
 
 
 def _rate(recipe: Recipe, number: int, errors_percent: Sequence[float] = ()) -> float:
     schedule = recipe.schedule
     if isinstance(schedule, Plateau):
-        scale = schedule.scale_after(errors_percent)
+        scale = schedule.warm_up(number - 1) * schedule.scale_after(errors_percent)
     else:
         scale = schedule.scale(number - 1, recipe.total_steps)
     return recipe.optim.learning_rate * scale

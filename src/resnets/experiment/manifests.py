@@ -132,6 +132,7 @@ def announce(
             for what in ("precision", "compilation")
         ),
     ]
+    lines += [f"differs      {what}" for what in recipe.differs]
     lines.append(f"checkpoints  the {STATES_KEPT} newest while it runs, then {FINISHED} alone")
     if done:
         others = _note_continuation(folder, manifest, done, device, team)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from resnets.core import artifacts, hardware, launcher, processes, progress
 from resnets.core.errors import DivergedError, ResNetsError, RunError, StorageError
@@ -228,7 +228,6 @@ class _Saver:
     folder: Path
     manifest: Mapping[str, Any]
     description: Mapping[str, Any]
-    mean_hwc: Tensor
     journal: Journal
     last_s: float = field(default_factory=time.perf_counter)
     cost_s: float = 0.0
@@ -245,15 +244,13 @@ class _Saver:
         """Write the state after update `number`, then drop all but the newest states."""
         begun = time.perf_counter()
         self._mend()
-        tensors = states.of_model(parts.model, self.mean_hwc)
-        tensors |= states.of_optimizer(parts.optimizer)
         about = {
             **self.description,
             "update": number,
             "since_log": self.journal.since_log(),
             "scaler": parts.precision.scaler.state_dict(),
         }
-        artifacts.save_tensors(states.path_of(self.folder, number), tensors, about)
+        artifacts.save_tensors(states.path_of(self.folder, number), states.of_run(parts), about)
         for old in states.paths(self.folder)[: -manifests.STATES_KEPT]:
             old.unlink(missing_ok=True)
         self.last_s = time.perf_counter()
@@ -263,9 +260,8 @@ class _Saver:
     def finish(self, parts: Parts, number: int) -> None:
         """Write the finished network, then drop the states it makes useless."""
         self._mend()
-        tensors = states.of_model(parts.model, self.mean_hwc)
         about = {**self.description, "update": number}
-        artifacts.save_tensors(self.folder / FINISHED, tensors, about)
+        artifacts.save_tensors(self.folder / FINISHED, states.of_kept(parts), about)
         shutil.rmtree(self.folder / STATES, ignore_errors=True)
         report.curves(self.journal.records, self.folder / CURVES, title=self.folder.name)
 
@@ -303,7 +299,7 @@ def _train(
         team.led(lambda: _open(folder, manifest, recipe, done, parts, team))
         journal = Journal(folder / JOURNAL, done, window, team)
         about = manifests.description(manifest, parts.preprocess)
-        saver, poll = _Saver(folder, manifest, about, parts.mean_hwc, journal), Poll(team)
+        saver, poll = _Saver(folder, manifest, about, journal), Poll(team)
         for update in updates(
             model,
             parts.loss_of,
@@ -318,11 +314,13 @@ def _train(
             division=parts.division,
         ):
             journal.count(update)
+            if parts.ema is not None:
+                parts.ema.update(update.number)
             if due(update.number, _LOG_EVERY, total):
                 _check(journal.log(images), update, folder, team)
             if due(update.number, every, total):
                 begun = time.perf_counter()
-                journal.write(update.number, dict(parts.evaluator.run(parts.model)))
+                journal.write(update.number, dict(parts.evaluator.run(parts.kept)))
                 journal.leave_out(time.perf_counter() - begun)
             told, save = poll(stop[0] if stop else 0, team.leads and saver.due())
             if (told or save) and update.number < total:
@@ -333,8 +331,8 @@ def _train(
                 raise stopping.interrupted(folder, update.number, total, told)
         _check_finite(parts, update, folder, team)
         if recipe.true_averages:
-            averaging.of_run(parts.model, parts.batch_of, parts.division)
-            journal.write(total, dict(parts.evaluator.run(parts.model)))
+            averaging.of_run(parts.kept, parts.batch_of, parts.division)
+            journal.write(total, dict(parts.evaluator.run(parts.kept)))
         team.led(lambda: saver.finish(parts, total))
     return _result(folder, journal.records)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnets.core.processes import Team
 from resnets.experiment.build import Parts
@@ -55,7 +55,9 @@ def restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list
     if state is None:
         return 0, {}
     state.network()  # refuses tensors that do not fit
-    parts.model.load_state_dict(state.model)
+    parts.model.load_state_dict(state.trained or state.model)
+    if parts.ema is not None:
+        parts.ema.restore(state.model)
     parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
     saved = parts.optimizer.state_dict()
     for name, tensor in state.optimizer.items():
@@ -71,10 +73,18 @@ def restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list
     return int(state.about["update"]), state.about["since_log"]
 
 
-def of_model(model: nn.Module, mean_hwc: Tensor) -> dict[str, Tensor]:
-    """Return the tensors of a network and its preprocessing, as a checkpoint names them."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    return tensors | {checkpoints.MEAN: mean_hwc}
+def of_run(parts: Parts) -> dict[str, Tensor]:
+    """Return all tensors that a run needs to go on, as a checkpoint names them."""
+    tensors = of_kept(parts) | of_optimizer(parts.optimizer)
+    if parts.ema is not None:
+        tensors |= {f"trained.{name}": t for name, t in parts.model.state_dict().items()}
+    return tensors
+
+
+def of_kept(parts: Parts) -> dict[str, Tensor]:
+    """Return the tensors of the network that is kept, and of its preprocessing."""
+    tensors = {f"model.{name}": tensor for name, tensor in parts.kept.state_dict().items()}
+    return tensors | {checkpoints.MEAN: parts.mean_hwc}
 
 
 def of_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Find and open checkpoints of ours: a run's folder or a file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ MANIFEST: Final = "manifest.json"
 MEAN: Final = "preprocess.mean"  # the tensor of the per-pixel mean, where there is one
 _MODEL: Final = "model."
 _OPTIMIZER: Final = "optimizer."
+_TRAINED: Final = "trained."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Checkpoint:
         recipe: The recipe it was trained with; None for weights that came from elsewhere.
         model: The network's tensors by name.
         optimizer: The optimizer's tensors by name; empty in a finished run.
+        trained: The tensors of the network that is being trained, where `model` is its average.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Checkpoint:
     recipe: Recipe | None
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    trained: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,6 +73,7 @@ class Checkpoint:
         """All tensors of the file, by the names they have there."""
         named = {f"{_MODEL}{name}": tensor for name, tensor in self.model.items()}
         named |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self.optimizer.items()}
+        named |= {f"{_TRAINED}{name}": tensor for name, tensor in self.trained.items()}
         return named | ({} if self.preprocess.mean is not None else {MEAN: self.mean_hwc})
 
     @property
@@ -188,6 +192,7 @@ def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> C
         recipe=recipe,
         model=_part(tensors, _MODEL),
         optimizer=_part(tensors, _OPTIMIZER),
+        trained=_part(tensors, _TRAINED),
     )
 
 

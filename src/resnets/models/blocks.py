@@ -16,6 +16,7 @@ class Residual(nn.Module):
         body: F, ending in a BN and without the last nonlinearity.
         shortcut: S, or None for a plain network.
         gate: T, with values in (0, 1), or None for a residual network.
+        drop: What F passes through before the sum; a `DropPath`, or None.
 
     Source: He et al. 2015, eq. (1) and (2), Fig. 2; Srivastava et al. 2015, eq. (3).
     Deviation: gated, the body is that of the residual block and the nonlinearity stays after the
@@ -23,15 +24,22 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self, body: nn.Module, shortcut: nn.Module | None, gate: nn.Module | None = None
+        self,
+        body: nn.Module,
+        shortcut: nn.Module | None,
+        gate: nn.Module | None = None,
+        drop: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.body = body
         self.shortcut = shortcut
         self.gate = gate
+        self.drop = drop
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.body(x)
+        if self.drop is not None:
+            y = self.drop(y)
         if self.shortcut is not None:
             carried: Tensor = self.shortcut(x)
             if self.gate is not None:
@@ -39,6 +47,30 @@ class Residual(nn.Module):
                 y, carried = y * t, carried * (1 - t)
             y = y + carried
         return F.relu(y)
+
+
+class DropPath(nn.Module):
+    """While training, make all of an image's values 0 with a probability, else scale them up.
+
+    The scale keeps their expectation, so that nothing has to change when the network predicts. What
+    is dropped is drawn from torch's generator of the device, which the caller seeds.
+
+    Args:
+        probability: Of dropping, in [0, 1).
+
+    Source: Huang et al. 2016, sec. 3.
+    Deviation: drawn for each image, not once for the batch, and scaled while training: timm's way.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = 1 - self.probability
+        return x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(kept).div_(kept)
 
 
 class ZeroPadShortcut(nn.Module):

@@ -49,6 +49,7 @@ class ResNetSpec:
     shortcut: Shortcut  # "none" is the plain network
     classes: int
     stride_on: Literal["1x1", "3x3"] = "1x1"  # bottleneck only: v1 and v1.5 (ADR 0004)
+    drop_path: float = 0.0  # while training, how often the last block's body is left out
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -58,6 +59,10 @@ class ResNetSpec:
         channels = [self.stem.width, *(grown * stage.width for stage in self.stages)]
         if self.shortcut in ("A", "highway") and channels != sorted(channels):
             raise ModelError(f"model.stages: option A only adds channels, got {channels}")
+        if not 0 <= self.drop_path < 1:
+            raise ModelError(f"model.drop_path: must be in [0, 1), got {self.drop_path}")
+        if self.drop_path and self.shortcut == "none":
+            raise ModelError("model.drop_path: nothing is left of a plain block without its body")
 
     @property
     def image_px(self) -> int:

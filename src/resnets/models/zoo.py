@@ -125,10 +125,14 @@ def name_of(spec: ModelSpec) -> str:
 
 
 def comparable(spec: ModelSpec) -> ModelSpec:
-    """Return the spec without what makes no difference: where a basic block has its stride."""
-    if isinstance(spec, ResNetSpec) and spec.block == "basic":
-        return replace(spec, stride_on="1x1")
-    return spec
+    """Return the spec without what makes no difference to what a trained network computes.
+
+    That is where a basic block has its stride, and what is left out while training.
+    """
+    if not isinstance(spec, ResNetSpec):
+        return spec
+    stride_on = "1x1" if spec.block == "basic" else spec.stride_on
+    return replace(spec, stride_on=stride_on, drop_path=0.0)
 
 
 def _option(kind: str, letter: str) -> Shortcut:

@@ -4,10 +4,30 @@ from typing import Final
 
 from resnets.core import errors
 from resnets.core.errors import RecipeError
-from resnets.recipes import cifar10, imagenet, sample
+from resnets.recipes import (
+    cifar10,
+    imagenet,
+    imagenet_facts,
+    imagenet_timm,
+    imagenet_torchvision,
+    sample,
+)
 from resnets.recipes.schema import Recipe
 
-RECIPES: Final[dict[str, Recipe]] = {**sample.RECIPES, **cifar10.RECIPES, **imagenet.RECIPES}
+RECIPES: Final[dict[str, Recipe]] = {
+    **sample.RECIPES,
+    **cifar10.RECIPES,
+    **imagenet.RECIPES,
+    **imagenet_torchvision.RECIPES,
+    **imagenet_timm.RECIPES,
+}
+
+# Data set -> how many images the recipes made for it train on.
+TRAINING_IMAGES: Final = {
+    "cifar10": 50_000,
+    "cifar10-sample": 5_000,
+    "imagenet": imagenet_facts.IMAGES,
+}
 
 # Data set -> the recipe that `resnets train --data D` alone means.
 FOR_DATA: Final = {"cifar10": "cifar10.resnet20-short", "cifar10-sample": "sample.resnet20"}

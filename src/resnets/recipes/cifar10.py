@@ -62,6 +62,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         expected=Expected(
             top1_error_percent=8.30,
             source="this project, results/cifar10.resnet20-short.json, n = 1",
+            measured=True,
         ),
         optim=SgdSpec(learning_rate=0.2, nesterov=True, weight_decay=5e-4),
         schedule=Linear(warmup_steps=1_000),

@@ -18,7 +18,27 @@ _MODEL: Final[TypeAdapter[ModelSpec]] = TypeAdapter(ModelSpec)
 _PREPROCESS: Final = TypeAdapter(Preprocess)
 T = TypeVar("T")
 
-_NOT_NUMBERS: Final = ("source", "expected")  # they change no result, so the digest leaves them out
+# They change no result, so the digest leaves them out.
+_NOT_NUMBERS: Final = ("source", "expected", "differs")
+# Fields that are younger than the first digests, and their defaults, which mean what there was
+# before: left out of the digest, so that what was published and what runs keeps its name.
+# By the part of a recipe and, where that may be of several kinds, its kind.
+_YOUNGER: Final[dict[tuple[str, str | None], dict[str, Any]]] = {
+    ("", None): {
+        "mixing": None,
+        "part_images": None,
+        "rate_rule": "none",
+        "loss": "cross-entropy",
+        "class_weights": [],
+        "clip_norm": None,
+        "ema": None,
+    },
+    ("model", "resnet"): {"drop_path": 0.0},
+    ("data", None): {"policy": None, "erasing": None, "repeats": 1, "test": None},
+    ("optim", "sgd"): {"kind": "sgd"},
+    ("schedule", "step-decay"): {"warmup": "constant"},
+    ("schedule", "plateau"): {"warmup_steps": 0, "warmup_factor": 0.1},
+}
 
 
 def to_tree(recipe: Recipe) -> dict[str, Any]:
@@ -69,6 +89,11 @@ def preprocess_from_tree(tree: dict[str, Any]) -> Preprocess:
 def digest(recipe: Recipe) -> str:
     """Return 12 hex digits naming this experiment: the same numbers give the same name."""
     tree = {key: value for key, value in to_tree(recipe).items() if key not in _NOT_NUMBERS}
+    for (part, kind), fields in _YOUNGER.items():
+        node = tree[part] if part else tree
+        if kind in (None, node.get("kind")):
+            for name in [name for name, default in fields.items() if node[name] == default]:
+                del node[name]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -146,6 +171,7 @@ def _message(err: ValidationError) -> str:
     ]
     if not quoted:
         quoted = [(next(loc for loc, _, _ in found if loc[-1] == "kind"), "names no known kind")]
-    return "; ".join(
+    lines = (
         f"{'.'.join(part for part in loc if not part[:1].isupper())}: {msg}" for loc, msg in quoted
     )
+    return "; ".join(dict.fromkeys(lines))  # every member of a union may say the same

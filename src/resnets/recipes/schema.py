@@ -6,95 +6,179 @@ from typing import Literal
 from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
 from resnets.data.batches import CropFlip
-from resnets.data.crops import ScaleCrop
+from resnets.data.crops import ResizedCrop, ScaleCrop
+from resnets.data.erasing import RandomErasing
+from resnets.data.mixing import Mixing
+from resnets.data.policies import RandAugment, TrivialAugment
+from resnets.data.preprocess import Interpolation
 from resnets.models.spec import ModelSpec
+from resnets.recipes.optimizers import AdamWSpec, LambSpec, OptimSpec, SgdSpec
 from resnets.recipes.schedule import Schedule
+
+__all__ = [
+    "AdamWSpec",
+    "DataSpec",
+    "EmaSpec",
+    "Expected",
+    "LambSpec",
+    "OptimSpec",
+    "Recipe",
+    "SgdSpec",
+    "TestView",
+]
+
+
+@spec
+class TestView:
+    """The one view on which a network is tested: the shorter side resized, the central square."""
+
+    resize_px: int
+    crop_px: int
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crop_px <= self.resize_px <= 4096:
+            raise RecipeError(
+                f"data.test: a crop of {self.crop_px} px from a shorter side of {self.resize_px} "
+                "px; needs 1 <= crop <= resize <= 4096"
+            )
 
 
 @spec
 class DataSpec:
     """Which data set, how many training images to hold out and validate on, and how to augment.
 
-    With images held out the run never looks at the test split.
+    With images held out the run never looks at the test split. Every image is cut as `augment`
+    says, then changed by `policy` and in part erased; with `repeats`, an epoch holds so many views
+    of a part of the images. `test` None is the view that belongs to `augment`.
     """
 
     name: str
     held_out_images: int = 0
-    augment: CropFlip | ScaleCrop = CropFlip()
+    augment: CropFlip | ScaleCrop | ResizedCrop = CropFlip()
+    policy: TrivialAugment | RandAugment | None = None
+    erasing: RandomErasing | None = None
+    repeats: int = 1
+    test: TestView | None = None
 
     def __post_init__(self) -> None:
         if self.held_out_images < 0:
             raise RecipeError(
                 f"data.held_out_images: must not be negative, got {self.held_out_images}"
             )
+        if self.repeats < 1:
+            raise RecipeError(f"data.repeats: must be positive, got {self.repeats}")
 
 
 @spec
-class SgdSpec:
-    """SGD with momentum. `learning_rate` is for the recipe's whole batch.
+class EmaSpec:
+    """The network's moving average is what is evaluated and kept.
 
-    Source: He et al. 2015, sec. 3.4; it names no exception from weight decay, so "all".
+    Every `every_steps` updates the average keeps `decay` of itself and takes the rest from the
+    network; until update `copied_steps` it takes all of it.
     """
 
-    learning_rate: float
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 1e-4
-    decay_on: Literal["all", "weights"] = "all"
+    decay: float
+    every_steps: int = 1
+    copied_steps: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 < self.learning_rate < math.inf):
-            raise RecipeError(f"optim.learning_rate: must be positive, got {self.learning_rate}")
-        if not 0 <= self.momentum < 1:
-            raise RecipeError(f"optim.momentum: must be in [0, 1), got {self.momentum}")
-        if not (0 <= self.weight_decay < math.inf):
-            raise RecipeError(f"optim.weight_decay: must not be negative, got {self.weight_decay}")
-        if self.nesterov and self.momentum == 0:
-            raise RecipeError("optim.nesterov: needs a momentum above 0")
+        if not 0 <= self.decay < 1:
+            raise RecipeError(f"ema.decay: must be in [0, 1), got {self.decay}")
+        if self.every_steps < 1:
+            raise RecipeError(f"ema.every_steps: must be positive, got {self.every_steps}")
+        if self.copied_steps < 0:
+            raise RecipeError(f"ema.copied_steps: must not be negative, got {self.copied_steps}")
+
+    def stretched(self, factor: float) -> "EmaSpec":
+        """Return one that remembers the same part of a run `factor` times as long.
+
+        In a shorter run the average changes more often, so that it does at all.
+
+        Source: Radosavovic et al. 2020, in whose code, pycls, torchvision found the rule.
+        """
+        every_steps = max(1, round(self.every_steps * min(1.0, factor)))
+        share = (1 - self.decay) * every_steps / self.every_steps / factor
+        return EmaSpec(
+            decay=1 - min(1.0, share),
+            every_steps=every_steps,
+            copied_steps=round(self.copied_steps * factor),
+        )
 
 
 @spec
 class Expected:
-    """What a recipe should reach, and who says so."""
+    """What a recipe should reach, who says so, and what it cost them.
+
+    `measured` says that this project ran the recipe as it stands and found that; without it the
+    recipe is unverified.
+    """
 
     top1_error_percent: float
     source: str
+    cost: str | None = None
+    measured: bool = False
 
 
 @spec
 class Recipe:
     """One experiment. Equal recipes and equal seeds mean the same experiment.
 
-    `source` and `expected` say where the numbers come from and lead to; the digest leaves them
-    out. `precision` "auto" is replaced by what the machine computes in when a run begins.
-    `true_averages` ends a run by replacing BN's moving averages by true ones over an epoch of the
-    training batches, as the paper's authors did with their released models. `part_images` is how
-    many images BN's statistics are taken over; None is the whole batch. `clip_norm` is the greatest
-    norm of the gradient; None is any.
+    `source`, `expected` and `differs` say where the numbers come from, what they lead to, and what
+    is not as in the source, a sentence each, told when a run begins; the digest leaves them out.
+    `precision` "auto" is replaced by what the machine computes in when a run begins.
+
+    `loss` and `class_weights` (one for each class, or none) are those of
+    `resnets.training.losses`. `clip_norm` is the greatest norm of all gradients together.
+    `part_images` is how many images BN's statistics are taken over: the batch is done in parts of
+    that many, on one device one after the other, so the numbers do not depend on how many devices
+    there are; None, or more than a batch has, is the whole batch. `rate_rule` says how the rate
+    follows when another batch is asked for (`resnets.recipes.rates`). `true_averages` ends a run by
+    replacing BN's moving averages by true ones over an epoch of the training batches, as the
+    paper's authors did with their released models.
     """
 
     source: str
     expected: Expected | None = None
+    differs: tuple[str, ...] = ()
     model: ModelSpec
     data: DataSpec
-    optim: SgdSpec
+    mixing: Mixing | None = None
+    optim: OptimSpec
     schedule: Schedule
     batch_images: int
     part_images: int | None = None
+    rate_rule: Literal["none", "linear", "square-root"] = "none"
     total_steps: int
-    clip_norm: float | None = None
+    loss: Literal["cross-entropy", "bce"] = "cross-entropy"
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    clip_norm: float | None = None
+    ema: EmaSpec | None = None
     true_averages: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.batch_images < 1:
-            raise RecipeError(f"batch_images: must be positive, got {self.batch_images}")
-        if self.part_images is not None and self.part_images < 1:
-            raise RecipeError(f"part_images: must be positive, got {self.part_images}")
-        if self.clip_norm is not None and not (0 < self.clip_norm < math.inf):
-            raise RecipeError(f"clip_norm: must be positive, got {self.clip_norm}")
-        if self.total_steps < 1:
-            raise RecipeError(f"total_steps: must be positive, got {self.total_steps}")
+        for name in ("batch_images", "total_steps", "part_images", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise RecipeError(f"{name}: must be positive, got {value}")
+        if self.batch_images % min(self.part_images or 1, self.batch_images):
+            raise RecipeError(
+                f"part_images: must divide batch_images, {self.batch_images}, got "
+                f"{self.part_images}; name another with --set part_images=N, or null for the batch"
+            )
+        if self.ema is not None and self.ema.every_steps > self.total_steps:
+            raise RecipeError(
+                f"ema.every_steps: at most total_steps, {self.total_steps}, got "
+                f"{self.ema.every_steps}"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise RecipeError(f"label_smoothing: must be in [0, 1), got {self.label_smoothing}")
+        if self.class_weights and len(self.class_weights) != self.model.classes:
+            raise RecipeError(
+                f"class_weights: needs one for each of {self.model.classes} classes, or none, got "
+                f"{len(self.class_weights)}"
+            )
+        if not all(0 < weight < math.inf for weight in self.class_weights):
+            raise RecipeError(f"class_weights: must be positive, got {self.class_weights}")

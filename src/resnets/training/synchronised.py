@@ -1,7 +1,8 @@
 """Layers of a part that several processes compute together, each some of its images.
 
 Such a part must come out as if one process had computed it: BN takes its statistics over all of
-its images, and dropout draws for all of them. torch's synchronised BN needs GPUs; this does not.
+its images, and what drops at random is drawn for all of them. torch's own synchronised BN needs
+GPUs; this one does not.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.core.processes import Team
+from resnets.models.blocks import DropPath
 
 
 def synchronise(model: nn.Module, sharing: Team) -> None:
@@ -28,6 +30,8 @@ def synchronise(model: nn.Module, sharing: Team) -> None:
                 setattr(parent, name, SharedBatchNorm(layer, sharing))
             elif type(layer) is nn.Dropout:
                 setattr(parent, name, SharedDropout(layer.p, sharing))
+            elif type(layer) is DropPath:
+                setattr(parent, name, SharedDropPath(layer.probability, sharing))
 
 
 def keep_from_compiling(model: nn.Module) -> None:
@@ -44,7 +48,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
         layer: The BN whose place it takes and whose tensors it has.
         sharing: The processes.
 
-    Source: Ioffe, Szegedy 2015, Algorithm 1.
+    Source: Ioffe, Szegedy 2015, sec. 3.1.
     """
 
     def __init__(self, layer: nn.BatchNorm2d, sharing: Team) -> None:
@@ -95,10 +99,27 @@ class SharedDropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        n = len(x)
         whole = torch.ones_like(x).repeat(self.sharing.size, *[1] * (x.ndim - 1))
-        own = slice(self.sharing.rank * n, (self.sharing.rank + 1) * n)
-        return x * F.dropout(whole, self.p)[own]
+        return x * _own(F.dropout(whole, self.p), self.sharing)
+
+
+class SharedDropPath(nn.Module):
+    """Drop whole paths as `DropPath` does; drawn as by `SharedDropout`.
+
+    Args:
+        probability: Of dropping an image's path.
+        sharing: The processes.
+    """
+
+    def __init__(self, probability: float, sharing: Team) -> None:
+        super().__init__()
+        self.drop = DropPath(probability)
+        self.sharing = sharing
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * _own(self.drop(x.new_ones(len(x) * self.sharing.size, 1, 1, 1)), self.sharing)
 
 
 class _SharedNorm(torch.autograd.Function):
@@ -135,6 +156,11 @@ class _SharedNorm(torch.autograd.Function):
         grad = grad - _per_channel(of_bias) - normal * _per_channel(of_weight)
         grad_x = (grad * _per_channel(weight * inverse_std)).to(x.dtype)
         return grad_x, grad_weight, grad_bias, None, None
+
+
+def _own(of_all: Tensor, sharing: Team) -> Tensor:
+    """Return this process's rows of a part's."""
+    return of_all.tensor_split(sharing.size)[sharing.rank]
 
 
 def _per_channel(values: Tensor) -> Tensor:

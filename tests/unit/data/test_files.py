@@ -1,3 +1,4 @@
+import hashlib
 import io
 from dataclasses import replace
 
@@ -82,6 +83,15 @@ def test_the_digest_tells_names_labels_and_splits_apart(other):
     assert named("train", [("a.png", 0)]) == named("train", [("a.png", 0)])
     assert named("train", [("a.png", 0)]) != named("train", other)
     assert named("train", [("a.png", 0)]) != named("validation", [("a.png", 0)])
+
+
+def test_the_digest_is_over_the_bytes_of_names_that_are_no_text():
+    def named(name):
+        files = ImageFiles((name,), torch.tensor([0]), lambda _: b"")
+        return FileData("a", "/a", None, {"train": files}).digest
+
+    assert named("caf\udce9.png") == hashlib.sha256(b"train\tcaf\xe9.png\t0\n").hexdigest()
+    assert named("café.png") == hashlib.sha256("train\tcafé.png\t0\n".encode()).hexdigest()
 
 
 def test_some_of_the_files_are_those_of_these_indices_in_their_order():

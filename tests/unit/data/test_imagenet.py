@@ -122,7 +122,7 @@ def test_the_path_of_a_tar_opens_that_tar_whatever_its_name(folder):
     train = write_train(folder)
     assert list(opening.open_data(train).splits) == ["train"]
     (folder / "other.tar").write_bytes(archive({"cat.jpg": b"x"}))
-    assert "neither ILSVRC2012_img_train.tar nor" in refused(folder / "other.tar")
+    assert "cat.jpg has no class" in refused(folder / "other.tar")
     (folder / "not.tar").write_bytes(b"cat" * 1000)
     assert "not a whole tar" in refused(folder / "not.tar")
 
@@ -295,5 +295,5 @@ def test_a_tar_that_shrinks_while_it_is_open_is_noticed(folder):
     split = opening.open_data(folder).splits["validation"]
     with tar.open("r+b") as file:
         file.truncate(600)
-    with pytest.raises(DataError, match="has become shorter"):
+    with pytest.raises(DataError, match="has changed since it was opened"):
         split.read(4)

@@ -58,3 +58,16 @@ def test_the_table_is_read_when_it_is_needed():
         "c.names(); c.wnids(); assert c._rows.cache_info().misses == 1"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_lists_of_the_classes_in_other_words_are_known_and_others_are_not():
+    own = imagenet_classes.names()
+    assert imagenet_classes.are(own)
+    assert imagenet_classes.are(imagenet_classes.wnids())
+    assert imagenet_classes.are([f"{name.split(' (')[0].title()}, other words" for name in own])
+    few = [f"class {i}" if i % 100 == 0 else name for i, name in enumerate(own)]
+    assert imagenet_classes.are(few)
+    assert not imagenet_classes.are(own[:-1])
+    assert not imagenet_classes.are(own[::-1])
+    assert not imagenet_classes.are(sorted(own))
+    assert not imagenet_classes.are([f"class {i}" for i in range(1000)])

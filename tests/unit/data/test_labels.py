@@ -63,6 +63,25 @@ def test_other_names_are_numbered_in_their_order(tmp_path):
     assert data.splits["validation"].labels_n.tolist() == [1, 0, 1]
 
 
+def test_a_column_may_tell_the_split_and_columns_have_any_order(tmp_path):
+    table = "split,class,file\nval,dog,c.png\ntrain,cat,a.png\n Train ,dog,b.png\ntest,ant,d.png\n"
+    data = opening.open_data(write(tmp_path, table, "a.png", "b.png", "c.png", "d.png"))
+    assert data.classes == ("ant", "cat", "dog")
+    assert list(data.splits) == ["train", "validation"]
+    train, validation = data.splits.values()
+    assert (train.names, train.labels_n.tolist()) == (("a.png", "b.png"), [1, 2])
+    assert (validation.names, validation.labels_n.tolist()) == (("c.png",), [2])
+    assert train.read(1) == (tmp_path / "b.png").read_bytes()
+    table = "class_index,file,split\n7,a.png,test\n0,b.png,test\n"
+    data = opening.open_data(write(tmp_path, table))
+    assert data.classes is None
+    assert data.splits["validation"].labels_n.tolist() == [7, 0]
+    refused_table = "file,class,split\na.png,cat,val\nb.png,cat,validation\n"
+    assert "both validation and val are here" in refused(write(tmp_path, refused_table))
+    data = opening.open_data(write(tmp_path, "file,class,split\na.png,cat,train\n"))
+    assert list(data.splits) == ["train"]
+
+
 def test_missing_files_are_named_and_counted(tmp_path):
     write(tmp_path, "file,class_index\na.png,1\nb.png,2\nx/c.png,3\n", "a.png")
     assert "b.png and 1 more of its files are missing" in refused(tmp_path)
@@ -83,7 +102,7 @@ def test_missing_files_are_named_and_counted(tmp_path):
         ("file,class_index\na.png\n", "line 2: expected file,class_index"),
         ("file,class_index\na.png,1\na.png,2,3\n", "line 3"),
         ("file,class_index\n,1\n", "line 2"),
-        ("file,class_index\na.png,1\n./a.png,1\n", "a.png stands there 2 times"),
+        ("file,class_index\na.png,1\n./a.png,1\n", "lines 2 and 3 both list a.png"),
         ("file,class_index\na.png,-1\n", "a.png: class_index must be a whole number from 0"),
         ("file,class_index\na.png,1.0\n", "got '1.0'"),
         ("file,class_index\na.png,one\n", "got 'one'"),
@@ -91,6 +110,16 @@ def test_missing_files_are_named_and_counted(tmp_path):
         ("file,class_index\na.png,\u0663\n", "a whole number"),
         ("file,class_index\na.png," + "9" * 5000 + "\n", "a whole number"),
         ('file,class_index\n"a.png,1\n', "not a table"),
+        ("file,file\n", "it is 'file,file'"),
+        ("file,class,class_index\n", "first line must be"),
+        ("file,split\n", "with ,split where wanted; it is 'file,split'"),
+        ("file,class,split,split\n", "first line must be"),
+        ("file,class\na.png,cat\nb.png, \n", "line 3: expected file,class"),
+        ("file,class,split\na.png,cat\n", "line 2: expected file,class,split"),
+        ("file,class,split\na.png,cat,dev\n", "line 2: a.png: split must be one of train, valid"),
+        ("file,class,split\na.png,cat,val\na.png,cat,train\n", "lines 2 and 3 both list a.png"),
+        ("file,class_index\na.png,1\nb.png,1000000\n", "line 3: b.png: class_index must be"),
+        ('file,class_index\n"a\nb.png",1\nb.png,x\n', "line 4: b.png"),
         ("file,class_index\n../a.png,1\n", "'../a.png' leads out of the folder"),
         ("file,class_index\nx/../../a.png,1\n", "leads out of the folder"),
         ("file,class_index\n/etc/passwd,1\n", "leads out of the folder"),

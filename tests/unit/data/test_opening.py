@@ -2,6 +2,7 @@ import pytest
 
 from resnets.core.errors import DataError
 from resnets.data import opening
+from samples import archive, jpeg, shard, table, write_table
 
 
 @pytest.mark.parametrize("name", ["cifar10-sample", "synthetic"])
@@ -48,3 +49,70 @@ def test_a_tilde_means_the_home_folder(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="no data set is recognised") as caught:
         opening.open_data("~/data")
     assert str(caught.value).startswith(str(tmp_path / "data"))
+
+
+ROWS = [("a.jpg", jpeg(0), 0), ("b.jpg", jpeg(1), 1)]
+
+
+def listed(folder):
+    (folder / "labels.csv").write_text("file,class_index\ncat/a.jpg,0\n")
+
+
+def class_folders(folder):
+    (folder / "cat").mkdir()
+    (folder / "cat" / "a.jpg").write_bytes(jpeg(0))
+
+
+def shards(folder):
+    (folder / "train-0.tar").write_bytes(shard(ROWS))
+
+
+def parquet(folder):
+    write_table(folder / "data" / "train-00000-of-00001.parquet", table(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        ((class_folders, shards), "tar shards and class folders are here; leave one"),
+        ((class_folders, parquet), "Parquet files and class folders are here"),
+        ((shards, parquet), "tar shards and Parquet files are here"),
+        ((class_folders, listed, shards), "labels.csv and tar shards are here"),
+        ((class_folders, listed, parquet), "labels.csv and Parquet files are here"),
+    ],
+)
+def test_a_folder_that_could_be_two_data_sets_is_refused_naming_both(tmp_path, there, says):
+    for make in there:
+        make(tmp_path)
+    with pytest.raises(DataError) as caught:
+        opening.open_data(tmp_path)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tar", [archive({"cat/a.jpg": b"x", "notes.txt": b""}), b"", b"cat" * 999])
+def test_an_archive_beside_what_was_unpacked_from_it_is_left_aside(tmp_path, tar):
+    class_folders(tmp_path)
+    (tmp_path / "train-cats.tar").write_bytes(tar)
+    (tmp_path / "others.tar").write_bytes(tar)
+    assert opening.open_data(tmp_path).classes == ("cat",)
+    listed(tmp_path)
+    assert opening.open_data(tmp_path).splits["validation"].names == ("cat/a.jpg",)
+
+
+def test_the_message_about_a_folder_or_file_names_all_that_is_taken(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    for where in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(DataError) as caught:
+            opening.open_data(where)
+        for kind in ("shard", "Parquet file", "ImageNet"):
+            assert kind in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_listed_is_one_line(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)$"):
+        opening.open_data(tmp_path)

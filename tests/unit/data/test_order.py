@@ -31,3 +31,27 @@ def test_a_batch_that_touches_no_second_epoch_has_one_part():
     order = Order(10, 5, seed=0)
     assert [len(order(number)) for number in (1, 2, 3)] == [1, 1, 1]
     assert [len(Order(10, 4, seed=0)(number)) for number in (1, 2, 3)] == [1, 1, 2]
+
+
+def test_with_repeats_a_batch_holds_first_views_then_second_ones_of_the_same_images():
+    order = Order(12, 6, seed=0, repeats=3)
+    first, second = batch(order, 1), batch(order, 2)
+    images = [view for _, view in first[:2]]
+    assert all(image < 12 for image in images)
+    assert first == [(0, copy * 12 + image) for copy in range(3) for image in images]
+    assert {view % 12 for _, view in second}.isdisjoint(images)
+    # The next epoch begins with another order: which images it leaves out is drawn anew.
+    assert [epoch for epoch, _ in batch(order, 3)] == [1] * 6
+    seen = {view % 12 for number in range(1, 41) for _, view in batch(order, number)}
+    assert seen == set(range(12))
+
+
+def test_a_batch_with_repeats_may_end_between_the_copies_of_an_image_and_hold_two_epochs():
+    order = Order(7, 5, seed=0, repeats=3)
+    alone = Order(7, 7, seed=0)
+    (_, epoch_0), (_, epoch_1) = alone(1)[0], alone(2)[0]
+    a, b, c = epoch_0[:3].tolist()
+    d, e = epoch_1[:2].tolist()
+    assert batch(order, 1) == [(0, a), (0, b), (0, a + 7), (0, b + 7), (0, a + 14)]
+    assert batch(order, 2) == [(0, c), (1, d), (1, d + 7), (0, b + 14), (1, d + 14)]
+    assert batch(order, 3)[0] == (1, e)

@@ -8,6 +8,7 @@ from resnets.experiment import asking, manifests, run
 from resnets.experiment.asking import Changes
 from resnets.models import zoo
 from resnets.recipes.schedule import StepDecay
+from resnets.recipes.schema import EmaSpec
 
 DATA = synthetic.make()
 
@@ -29,6 +30,57 @@ def test_a_batch_size_and_a_rate_change_themselves_alone(tiny):
     found = Changes(batch_images=8, rate=0.5).apply(tiny, DATA)
     expected = replace(tiny, batch_images=8, optim=replace(tiny.optim, learning_rate=0.5))
     assert found == expected
+
+
+def test_a_recipes_rule_makes_the_rate_follow_the_batch_that_was_asked_for(tiny):
+    def rate(rule, **changes):
+        return Changes(**changes).apply(replace(tiny, rate_rule=rule), DATA).optim.learning_rate
+
+    assert rate("linear", batch_images=32) == pytest.approx(0.02)
+    assert rate("square-root", batch_images=64) == pytest.approx(0.02)
+    assert rate("linear", settings=("batch_images=32",)) == pytest.approx(0.02)
+    assert rate("none", batch_images=32) == 0.01
+    assert rate("linear", batch_images=32, settings=("rate_rule=none",)) == 0.01
+    assert rate("none", batch_images=32, settings=("rate_rule=linear",)) == pytest.approx(0.02)
+    # A rate that is named is taken as written.
+    assert rate("linear", batch_images=32, rate=0.5) == 0.5
+    assert rate("linear", batch_images=32, settings=("optim.learning_rate=0.5",)) == 0.5
+    assert rate("linear", batch_images=32, settings=("optim.momentum=0.8",)) == pytest.approx(0.02)
+
+
+def test_a_batch_may_be_asked_for_together_with_its_parts(tiny):
+    parts = replace(tiny, part_images=8)
+    assert Changes(batch_images=32).apply(parts, DATA).part_images == 8
+    assert Changes(batch_images=4).apply(parts, DATA).part_images == 8
+    with pytest.raises(RecipeError, match="part_images: must divide batch_images, 12, got 8"):
+        Changes(batch_images=12).apply(parts, DATA)
+    found = Changes(batch_images=12, settings=("part_images=6",)).apply(parts, DATA)
+    assert (found.batch_images, found.part_images) == (12, 6)
+
+
+def test_a_rate_that_followed_the_batch_is_told_when_a_run_begins(tmp_path, capsys):
+    changes = Changes(
+        model="cifar-resnet8", batch_images=64, epochs=1, settings=["rate_rule=linear"]
+    )
+    asking.start("sample.resnet20", "synthetic", changes, out=tmp_path / "run", device="cpu")
+    told = capsys.readouterr().err
+    assert "note         rate 0.2 -> 0.1, by the linear rule, for batches of 64 instead of" in told
+    assert manifests.read(tmp_path / "run")["recipe"]["optim"]["learning_rate"] == 0.1
+
+
+def test_more_epochs_stretch_the_moving_average_too(tiny):
+    averaging = replace(tiny, ema=EmaSpec(decay=0.9, every_steps=2, copied_steps=2))
+    found = Changes(epochs=5).apply(averaging, DATA)  # 80 updates, not 10
+    assert found.ema.copied_steps == 16
+    assert found.ema.decay == pytest.approx(1 - 0.1 / 8)
+    found = Changes(epochs=5, settings=("ema.decay=0.5",)).apply(averaging, DATA)
+    assert (found.ema.decay, found.ema.copied_steps) == (0.5, 16)
+
+
+def test_another_network_drops_as_much_as_the_recipes(tiny):
+    dropping = replace(tiny, model=replace(tiny.model, drop_path=0.1))
+    assert Changes(model="cifar-resnet14").apply(dropping, DATA).model.drop_path == 0.1
+    assert Changes(model="cifar-plain14").apply(dropping, DATA).model.drop_path == 0
 
 
 def test_epochs_set_the_updates_and_stretch_the_schedule_to_fit(tiny):

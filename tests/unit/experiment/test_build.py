@@ -8,7 +8,9 @@ from resnets.core.random import generator
 from resnets.data import batches, sets, synthetic
 from resnets.experiment import build
 from resnets.models import network, zoo
-from resnets.recipes.schedule import StepDecay
+from resnets.recipes.schedule import Plateau, StepDecay
+from resnets.recipes.schema import AdamWSpec, EmaSpec, LambSpec
+from resnets.training.lamb import Lamb
 
 CPU = torch.device("cpu")
 
@@ -28,6 +30,48 @@ def test_the_parts_are_what_the_recipe_says(tiny):
     weights = replace(tiny, optim=replace(tiny.optim, decay_on="weights", weight_decay=0.01))
     decays = [group["weight_decay"] for group in built(weights).optimizer.param_groups]
     assert decays == [0.01, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("optim", "made"),
+    [
+        (LambSpec(learning_rate=0.01, weight_decay=0.02, beta2=0.98, eps=1e-5), Lamb),
+        (AdamWSpec(learning_rate=0.01, weight_decay=0.02, beta2=0.98, eps=1e-5), torch.optim.AdamW),
+    ],
+)
+def test_an_optimizer_is_made_as_its_spec_says(tiny, optim, made):
+    found = built(replace(tiny, optim=optim)).optimizer
+    assert type(found) is made
+    weights, others = found.param_groups
+    assert (weights["betas"], weights["eps"], weights["lr"]) == ((0.9, 0.98), 1e-5, 0.01)
+    assert (weights["weight_decay"], others["weight_decay"]) == (0.02, 0.0)
+
+
+def test_a_moving_average_is_kept_where_the_recipe_has_one(tiny):
+    assert built(tiny).ema is None
+    parts = built(replace(tiny, ema=EmaSpec(decay=0.9, every_steps=2, copied_steps=3)))
+    assert (parts.ema.decay, parts.ema.every_steps, parts.ema.copied_steps) == (0.9, 2, 3)
+    weight = parts.ema.network.stem.conv1.weight
+    assert torch.equal(weight, parts.model.stem.conv1.weight)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_loss_is_the_recipes(tiny):
+    weights = (0.5, 1.0, 2.0, 4.0)
+    recipes = [tiny, replace(tiny, loss="bce"), replace(tiny, class_weights=weights)]
+    found = []
+    for recipe in recipes:
+        parts = built(recipe)
+        measured = parts.loss_of(parts.model.eval(), parts.batch_of(1))
+        found.append(measured["loss"].item())
+    assert len({round(loss, 4) for loss in found}) == 3
+
+
+def test_the_rate_of_a_plateau_begins_with_its_warm_up(tiny):
+    plateau = Plateau(every_steps=2, patience=1, warmup_steps=2, warmup_factor=0.5)
+    rate_of = built(replace(tiny, schedule=plateau)).rate_of
+    assert [rate_of(number) for number in (1, 2, 3)] == pytest.approx([0.005, 0.0075, 0.01])
+    assert rate_of(4, [50.0, 50.0]) == pytest.approx(0.001)
 
 
 def test_images_too_small_for_the_network_are_refused_before_anything_is_built(tiny):

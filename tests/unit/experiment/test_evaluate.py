@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+import samples
 from resnets.core import artifacts
 from resnets.core.errors import CheckpointError, DataError, ResNetsError
-from resnets.data import images, opening, preprocess, synthetic
+from resnets.data import images, opening, packing, preprocess, synthetic
 from resnets.data.sets import DataSet, ImageSet
 from resnets.experiment import evaluate
 from resnets.inference import checkpoints
@@ -235,6 +236,27 @@ def test_image_files_are_measured_in_the_networks_own_view_by_class_name(finishe
     )
 
 
+def test_a_pack_of_image_files_is_measured_as_the_files_are(finished, folder, tmp_path):
+    packing.pack(opening.open_data(folder), tmp_path / "pack")
+    measured = [
+        evaluate.evaluate(finished.folder, where, per_class=True, device="cpu").to_dict()
+        for where in (folder, tmp_path / "pack")
+    ]
+    for each in measured:
+        assert each.pop("images_per_second") > 0
+    assert measured[0] == measured[1]
+
+
+def test_resized_images_are_measured_as_other_data(finished, folder, tmp_path):
+    packing.pack(opening.open_data(folder), tmp_path / "pack", shorter_px=36, quality=50)
+    before, after = (
+        evaluate.evaluate(finished.folder, where, precision="float32", device="cpu")
+        for where in (folder, tmp_path / "pack")
+    )
+    assert (after.images, after.data) == (before.images, before.data)
+    assert after.data_digest != before.data_digest
+
+
 def test_an_ensemble_over_files_is_the_mean_of_the_softmax_scores(finished, second, folder):
     files = opening.open_data(folder).splits["validation"]
     index_of = {name: i for i, name in enumerate(synthetic.make().classes)}
@@ -337,6 +359,28 @@ def table(folder, at, rows, column="class_index"):
     text = [f"file,{column}", *(f"{name},{label}" for name, label in rows)]
     (at / "labels.csv").write_text("\n".join(text))
     return at
+
+
+def test_the_same_images_in_any_form_have_the_same_counts(finished, folder, tmp_path):
+    classes = opening.open_data(folder).classes
+    images = sorted(folder.rglob("*.png"))
+    rows = [(p.name, p.read_bytes(), classes.index(p.parent.name)) for p in images]
+    listed = [(p.name, p.parent.name) for p in images]
+    table(folder, tmp_path / "csv", listed, "class")
+    for i in range(2):
+        tar = tmp_path / "tars" / f"validation-{i}.tar"
+        tar.parent.mkdir(exist_ok=True)
+        tar.write_bytes(samples.shard(rows[i::2]))
+    (tmp_path / "tars" / "classes.txt").write_text("\n".join(classes))
+    file = tmp_path / "parquet" / "data" / "validation-00000-of-00001.parquet"
+    samples.write_table(file, samples.table(rows, list(classes)), group_rows=7)
+    whole = evaluate.evaluate(finished.folder, folder, per_class=True, device="cpu")
+    for form in ("csv", "tars", "parquet"):
+        found = evaluate.evaluate(finished.folder, tmp_path / form, per_class=True, device="cpu")
+        assert found.data == form
+        assert (found.split, found.images) == ("validation", 64)
+        assert found.classes == whole.classes
+        assert found.top1_error_percent == whole.top1_error_percent
 
 
 def test_some_of_the_classes_are_enough(finished, folder, tmp_path):

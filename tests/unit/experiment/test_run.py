@@ -27,6 +27,7 @@ from resnets.experiment import states as states_of_runs
 from resnets.inference import checkpoints
 from resnets.recipes import codec
 from resnets.recipes.schedule import StepDecay
+from resnets.recipes.schema import AdamWSpec, LambSpec
 
 
 @pytest.fixture(autouse=True)
@@ -208,6 +209,13 @@ def test_stopping_and_resuming_in_float16_changes_no_bit(tiny, train, loop, tmp_
     optim = replace(tiny.optim, learning_rate=0.1)
     recipe = replace(tiny, precision="float16", optim=optim, batch_images=1, total_steps=4)
     assert resumed_like_whole(recipe, 3, train, loop, tmp_path)
+
+
+@pytest.mark.parametrize("optim", [LambSpec(learning_rate=0.01), AdamWSpec(learning_rate=0.01)])
+def test_stopping_and_resuming_with_another_optimizer_changes_no_bit(
+    tiny, train, loop, tmp_path, optim
+):
+    assert resumed_like_whole(replace(tiny, optim=optim), 5, train, loop, tmp_path)
 
 
 def test_a_run_that_was_told_to_stop_says_how_to_continue_it(tiny, train, loop, tmp_path):

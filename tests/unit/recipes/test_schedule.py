@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnets.core.errors import RecipeError
-from resnets.recipes.schedule import Linear, Plateau, StepDecay
+from resnets.recipes.schedule import Cosine, Linear, Plateau, StepDecay
 
 
 def test_step_decay_divides_at_its_milestones_and_nowhere_else():
@@ -185,3 +185,75 @@ def test_a_stretched_plateau_is_evaluated_as_many_times():
 def test_a_plateau_refuses_numbers_that_make_none(field, value, accepted):
     with pytest.raises(RecipeError, match=rf"^schedule\.{field}: {accepted}, got {value}$"):
         Plateau(**{field: value})
+
+
+def test_a_linear_warm_up_rises_from_its_factor_to_1_and_then_the_steps_count():
+    steps = StepDecay(milestones=(6,), warmup="linear", warmup_steps=4, warmup_factor=0.2)
+    found = [steps.scale(step, 8) for step in range(8)]
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 0.1, 0.1], rel=1e-15)
+
+
+def test_cosine_rises_over_the_warm_up_and_falls_along_half_a_cosine():
+    cosine = Cosine(warmup_steps=2, warmup_factor=0.5)
+    found = [cosine.scale(step, 6) for step in range(6)]
+    expected = [0.5, 0.75, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_cosine_falls_to_its_floor_and_not_below():
+    cosine = Cosine(floor=0.2)
+    assert cosine.scale(0, 1000) == 1
+    assert cosine.scale(500, 1000) == pytest.approx(0.6)
+    assert cosine.scale(999, 1000) == pytest.approx(0.2, abs=1e-5)
+    assert cosine.scale(1000, 1000) == 0.2
+
+
+@given(st.integers(0, 120), st.floats(0.001, 0.9), st.floats(0, 0.9))
+def test_cosine_is_positive_and_rises_and_then_falls(warmup_steps, first, floor):
+    cosine = Cosine(warmup_steps=warmup_steps, warmup_factor=first, floor=floor)
+    found = [cosine.scale(step, 100) for step in range(100)]
+    assert min(found) > 0
+    assert max(found) <= 1
+    rising = [after > before for before, after in pairwise(found)]
+    assert rising == sorted(rising, reverse=True)
+
+
+@pytest.mark.parametrize("factor", [0.25, 2, 10])
+def test_a_stretched_cosine_has_the_same_shape(factor):
+    cosine = Cosine(warmup_steps=40, warmup_factor=0.2, floor=0.1)
+    for step in range(0, 640, 20):
+        then = (round(step * factor), round(640 * factor))
+        found = cosine.stretched(factor).scale(*then)
+        assert found == pytest.approx(cosine.scale(step, 640), rel=1e-12)
+
+
+def test_every_schedule_can_have_a_run_of_one_update():
+    for schedule in (Cosine(), Cosine(warmup_steps=5), Linear(), StepDecay(milestones=())):
+        assert 0 < schedule.scale(0, 1) <= 1
+
+
+def test_the_warm_up_of_a_plateau_multiplies_its_rate():
+    warmed = Plateau(warmup_steps=4, warmup_factor=0.2)
+    found = [warmed.warm_up(step) for step in range(6)]
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1], rel=1e-15)
+    assert {Plateau().warm_up(step) for step in range(3)} == {1}
+    assert warmed.stretched(2).warmup_steps == 8
+
+
+@pytest.mark.parametrize(
+    "made", [Cosine, Plateau, lambda **given: StepDecay(milestones=(), **given)]
+)
+def test_a_warm_up_that_makes_no_rate_is_refused(made):
+    with pytest.raises(
+        RecipeError, match=r"^schedule\.warmup_steps: must not be negative, got -1$"
+    ):
+        made(warmup_steps=-1)
+    for factor in (0.0, -0.1, float("nan"), float("inf")):
+        with pytest.raises(RecipeError, match=r"^schedule\.warmup_factor: must be positive, got"):
+            made(warmup_factor=factor)
+
+
+@pytest.mark.parametrize("floor", [-0.1, 1.0, float("nan")])
+def test_a_floor_that_is_none_is_refused(floor):
+    with pytest.raises(RecipeError, match=r"^schedule\.floor: must be in \[0, 1\), got"):
+        Cosine(floor=floor)

@@ -13,7 +13,7 @@ def on_meta(name):
         return network.ResNet(zoo.named(name))
 
 
-@pytest.mark.parametrize("on", ["all", "weights"])
+@pytest.mark.parametrize("on", ["all", "all-but-norms", "weights"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_parameter_is_in_exactly_one_group(name, on):
     model = on_meta(name)
@@ -40,6 +40,17 @@ def test_weights_alone_are_those_of_convolutions_and_linear_layers(name):
     assert all(p.ndim == 1 for p in kept["params"])
 
 
+def test_all_but_norms_spares_the_scales_and_shifts_and_no_bias():
+    model = on_meta("resnet50")
+    decayed, kept = decay.parameter_groups(model, 2e-5, "all-but-norms")
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (2e-5, 0.0)
+    norms = {
+        id(p) for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in (m.weight, m.bias)
+    }
+    assert {id(p) for p in kept["params"]} == norms
+    assert id(model.head.bias) in {id(p) for p in decayed["params"]}
+
+
 def test_the_type_of_a_module_decides_and_not_its_name():
     model = nn.ModuleDict(
         {
@@ -57,14 +68,14 @@ def test_the_type_of_a_module_decides_and_not_its_name():
     assert len(kept["params"]) == 6
 
 
-@pytest.mark.parametrize("on", ["all", "weights"])
+@pytest.mark.parametrize("on", ["all", "all-but-norms", "weights"])
 def test_the_slopes_of_prelu_are_never_decayed(on):
     model = nn.Sequential(nn.Linear(4, 4), nn.PReLU(4), nn.Linear(4, 2), nn.PReLU())
     decayed, kept = decay.parameter_groups(model, 1e-4, on)
     assert (decayed["weight_decay"], kept["weight_decay"]) == (1e-4, 0.0)
     slopes = {id(model[1].weight), id(model[3].weight)}
     biases = {id(model[0].bias), id(model[2].bias)}
-    assert {id(p) for p in kept["params"]} == (slopes if on == "all" else slopes | biases)
+    assert {id(p) for p in kept["params"]} == (slopes | biases if on == "weights" else slopes)
     assert len(decayed["params"]) + len(kept["params"]) == 6
 
 
