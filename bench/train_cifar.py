@@ -116,7 +116,7 @@ def our_update(data: DataSet, *, compiled: bool) -> Update:
 
     def update() -> None:
         batch = parts.batch_of(next(numbers))
-        train_step(model.train(), parts.loss_of, batch, parts.optimizer, parts.precision)
+        train_step(model.train(), parts.loss_of, [batch], parts.optimizer, parts.precision)
 
     return update
 
@@ -154,7 +154,7 @@ def command_against_updates(data: DataSet) -> dict[str, float]:
             train_step(
                 parts.model.train(),
                 parts.loss_of,
-                parts.batch_of(number),
+                [parts.batch_of(number)],
                 parts.optimizer,
                 parts.precision,
             )

@@ -8,6 +8,7 @@ import typer
 
 from resnets.cli import output, weights
 from resnets.cli.options import CheckpointArgument, DataOption, Device, Json, Settings
+from resnets.core import launcher
 from resnets.core.errors import ResNetsError
 
 app = typer.Typer(
@@ -82,7 +83,8 @@ def train(
         finished = asking.start(
             recipe, data, changes, out=out, seed=seed or 0, device=device, compiling=compiling
         )
-    output.finished(finished, json)
+    if launcher.leads():
+        output.finished(finished, json)
 
 
 @app.command()
@@ -313,6 +315,7 @@ def main() -> NoReturn:
     """Run the command; one line and a status for what goes wrong, a traceback with --debug."""
     words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
+        _check_processes(words)
         status = app(words or ["--help"], prog_name="resnets", standalone_mode=False)
         if status == _INTERRUPTED:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
@@ -323,6 +326,16 @@ def main() -> NoReturn:
             raise
         _leave(*explained)
     sys.exit(0)
+
+
+def _check_processes(words: list[str]) -> None:
+    """Refuse to do the same thing several times over."""
+    here = launcher.place()
+    if here is not None and here.size > 1 and words[:1] != ["train"]:
+        raise ResNetsError(
+            f"torchrun started {here.size} processes, and only `resnets train` shares its work "
+            "among several; start one"
+        )
 
 
 def _explain(err: BaseException) -> tuple[str, int] | None:
@@ -343,5 +356,7 @@ def _explain(err: BaseException) -> tuple[str, int] | None:
 
 
 def _leave(message: str, status: int) -> NoReturn:
-    sys.stderr.write("resnets: " + " ".join(message.split()) + "\n")
+    line = "resnets: " + " ".join(message.split()) + "\n"
+    if launcher.first_to_say(line):
+        sys.stderr.write(line)
     sys.exit(status)

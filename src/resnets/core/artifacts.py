@@ -23,6 +23,7 @@ from torch import Tensor
 from resnets.core.errors import BusyError, CheckpointError, NewerFormatError, StorageError
 
 LOCK = ".lock"  # the file in a folder that `alone` locks
+AGAIN = "run the same command again"  # what to do once a disk has room
 FORMAT = 1  # of `about`; a reader refuses a newer one
 
 
@@ -62,7 +63,7 @@ def storing(path: Path) -> Iterator[None]:
             what = "no space left on the disk; make room"
         else:
             what = f"{err.strerror or err}; choose a folder that can be written"
-        raise StorageError(f"cannot write {path}: {what}, then run the same command again") from err
+        raise StorageError(f"cannot write {path}: {what}, then {AGAIN}") from err
 
 
 @contextlib.contextmanager

@@ -66,6 +66,12 @@ class InterruptedRunError(ResNetsError):
         self.exit_status = 128 + signal_number
 
 
+class LostProcessError(ResNetsError):
+    """Another of the processes that train together has ended."""
+
+    exit_status = 1
+
+
 class DivergedError(ResNetsError):
     """Training met a loss that is not finite."""
 

@@ -21,7 +21,7 @@ class Bar(Protocol):
 
 
 class Silent:
-    """A bar that shows nothing, for work that is a part of work with a bar."""
+    """A bar that shows nothing, where another shows the same work."""
 
     def advance(self, amount: int, note: str = "") -> None:
         """Do nothing."""
@@ -31,7 +31,9 @@ class Silent:
 
 
 @contextlib.contextmanager
-def reporting(what: str, *, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+def reporting(
+    what: str, *, total: int, unit: str, done: int = 0, shown: bool = True
+) -> Iterator[Bar]:
     """Yield a bar for `total` units of work, of which `done` were done before.
 
     Args:
@@ -39,7 +41,11 @@ def reporting(what: str, *, total: int, unit: str, done: int = 0) -> Iterator[Ba
         total: In `unit`s.
         unit: Plural noun: "images", "bytes".
         done: Already done; left out of the rate.
+        shown: Whether at all; of several processes that work together, one shows it.
     """
+    if not shown:
+        yield Silent()
+        return
     made = _TerminalBar if sys.stderr.isatty() else _LineBar
     with made(what, total, unit, done) as bar:
         yield bar

@@ -24,6 +24,19 @@ def generator(seed: int, *purpose: int | str) -> torch.Generator:
     return made
 
 
+def seed_layers(seed: int, number: int, part: int) -> None:
+    """Make what layers draw at random (dropout) a function of the run's seed and where it is.
+
+    Layers draw from torch's own generators, which this seeds: on the CPU and on every GPU.
+
+    Args:
+        seed: The run's seed.
+        number: Of the update.
+        part: Of the update's batch.
+    """
+    torch.manual_seed(_key(seed, "network", number, part))
+
+
 def integers(seed: int, *purpose: int | str, index_n: np.ndarray, below: int) -> np.ndarray:
     """Return one integer in [0, below) for each index, fixed by (seed, purpose, index) alone.
 

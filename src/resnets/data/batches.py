@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from resnets.core import random
+from resnets.core.division import WHOLE, Share
 from resnets.core.errors import DataError
+from resnets.core.processes import ALONE, Team
 from resnets.core.spec import spec
 from resnets.data.order import Order
 from resnets.data.sets import ImageSet
@@ -50,8 +52,8 @@ class Batches(Protocol):
     batch_images: int  # in a batch
     device: torch.device  # where they are made
 
-    def __call__(self, number: int) -> Batch:
-        """Return the batch of that update."""
+    def __call__(self, number: int, share: Share = WHOLE) -> Batch:
+        """Return those images of that update's batch: all of them, or a share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,9 @@ class TrainBatches:
         self.windows = _windows(images.images_nhwc.to(device), augment.pad_px)
         self.mean_windows = _windows(mean_hwc[None].to(device), augment.pad_px)
 
-    def __call__(self, number: int) -> Batch:
-        """Return the batch of update `number`, counted from 1."""
-        parts = self.order(number)
+    def __call__(self, number: int, share: Share = WHOLE) -> Batch:
+        """Return a share of the batch of update `number`, counted from 1."""
+        parts = self.order(number, share)
         index_n = np.concatenate([index_n for _, index_n in parts])
         drawn = np.concatenate([self._draw(*part) for part in parts], axis=1)
         top_n, left_n, flip_n = (self._on_device(row) for row in drawn)
@@ -148,11 +150,20 @@ class TrainBatches:
 
 
 def in_order(
-    images: ImageSet, mean_hwc: Tensor, *, batch_images: int, device: torch.device
+    images: ImageSet,
+    mean_hwc: Tensor,
+    *,
+    batch_images: int,
+    device: torch.device,
+    team: Team = ALONE,
 ) -> Iterator[Batch]:
-    """Yield the whole set once, in order and unaugmented; the last batch may be smaller."""
+    """Yield the whole set once, in order and unaugmented; the last batch may be smaller.
+
+    Of a team every process is dealt its own of these batches, so that each is computed as one
+    process alone would, to the last bit.
+    """
     mean = mean_hwc.to(device)
-    for first in range(0, len(images), batch_images):
+    for first in range(team.rank * batch_images, len(images), team.size * batch_images):
         part = slice(first, first + batch_images)
         pixels = images.images_nhwc[part].to(device)
         yield Batch(prepare(pixels, mean), images.labels_n[part].to(device))

@@ -5,6 +5,7 @@ depends on its number alone: resuming restores nothing, and no thread can change
 """
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnets.core.division import WHOLE, Share
 from resnets.data import batches, crops, images
 from resnets.data.batches import Batch
 from resnets.data.crops import Cut, ScaleCrop
@@ -34,6 +36,7 @@ class FileBatches:
         batch_images: Images in a batch.
         device: Where the batches are wanted.
         aside: What keeps count of the images of `files` that cannot be read, and finds others.
+        shares: What will be asked for of every batch, in this order; by default all of it at once.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class FileBatches:
         batch_images: int,
         device: torch.device,
         aside: SettingAside | None = None,
+        shares: Sequence[Share] = (WHOLE,),
     ) -> None:
         self.images = len(files)
         self.batch_images = batch_images
@@ -56,10 +60,11 @@ class FileBatches:
         self.order = Order(self.images, batch_images, seed)
         self.mean_hwc = mean_hwc.to(device)
         self._pool = ThreadPoolExecutor(os.cpu_count())
-        self._ahead: dict[int, _Reading] = {}
+        self._shares = shares
+        self._ahead: dict[tuple[int, Share], _Reading] = {}
 
-    def __call__(self, number: int) -> Batch:
-        """Return the batch of update `number`, counted from 1.
+    def __call__(self, number: int, share: Share = WHOLE) -> Batch:
+        """Return a share of the batch of update `number`, counted from 1.
 
         In the place of an image that cannot be read stands another with its own label, cut and
         lit as the first would have been.
@@ -67,18 +72,26 @@ class FileBatches:
         Raises:
             DataError: More images cannot be read than training puts up with.
         """
-        reading = self._ahead.pop(number, None) or self._begin(number)
-        self._ahead = {number + 1: self._begin(number + 1)}
+        reading = self._ahead.pop((number, share), None) or self._begin(number, share)
+        after = self._after(number, share)
+        self._ahead = {after: self._begin(*after)}
         views, used = zip(*(view.result() for view in reading.views), strict=True)
         pixels_nhwc = np.stack(views)
         ready = batches.prepare(torch.from_numpy(pixels_nhwc).to(self.device), self.mean_hwc)
         ready += torch.from_numpy(reading.light_n3).to(self.device)[:, :, None, None]
         return Batch(ready, self.files.labels_n[list(used)].to(self.device))
 
-    def _begin(self, number: int) -> "_Reading":
-        """Choose what is done to each image of a batch, and let the threads begin."""
+    def _after(self, number: int, share: Share) -> tuple[int, Share]:
+        """Return what will be asked for next."""
+        later = (self._shares.index(share) + 1) if share in self._shares else len(self._shares)
+        if later < len(self._shares):
+            return number, self._shares[later]
+        return number + 1, self._shares[0]
+
+    def _begin(self, number: int, share: Share) -> "_Reading":
+        """Choose what is done to each image of a share, and let the threads begin."""
         views, light = [], []
-        for epoch, part in self.order(number):
+        for epoch, part in self.order(number, share):
             cuts, light_n3 = crops.choose(self.augment, self.order.seed, epoch, part)
             views += [
                 self._pool.submit(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from resnets.core import artifacts, progress
 from resnets.core.errors import CheckpointError, DataError, StorageError
+from resnets.core.processes import ALONE, Team
 from resnets.data import fetch, images, preprocess
 from resnets.data.files import ImageFiles
 from resnets.data.preprocess import Preprocess
@@ -23,7 +24,12 @@ _AT_ONCE: Final = 256
 _SAMPLED: Final = 16  # files whose content tells sets apart that name their files alike
 
 
-def central(files: ImageFiles, wanted: Preprocess, aside: SettingAside | None = None) -> Tensor:
+def central(
+    files: ImageFiles,
+    wanted: Preprocess,
+    aside: SettingAside | None = None,
+    team: Team = ALONE,
+) -> Tensor:
     """Return the mean over every image's central square: float32 in [0, 1], (crop, crop, 3).
 
     The sum is of whole numbers, so it is the same to the last bit whoever counts it. It is kept in
@@ -37,6 +43,7 @@ def central(files: ImageFiles, wanted: Preprocess, aside: SettingAside | None = 
         files: The training set.
         wanted: Its `resize_px`, `crop_px` and `interpolation` say what the central square is.
         aside: Is told of images that cannot be read; by default nobody is.
+        team: Who counts; the cache is the leader's.
 
     Raises:
         DataError: More images cannot be read than training puts up with.
@@ -47,35 +54,45 @@ def central(files: ImageFiles, wanted: Preprocess, aside: SettingAside | None = 
     are those that testing in a single view sees.
     """
     kept = _place(files, wanted)
-    with contextlib.suppress(CheckpointError):  # not there, or damaged: count again
-        return artifacts.load_tensors(kept)[0]["mean"]
+    found = _cached(kept) if team.leads else None
+    if team.led(lambda: found is not None):
+        return team.share_tensors(None if found is None else {"mean": found})["mean"]
     aside = SettingAside(files) if aside is None else aside
-    mean_hwc, counted = _counted(aside, wanted)
-    if counted < len(files):
-        return mean_hwc
-    # Where the cache cannot be written, the next run counts again, to the same bits.
-    with contextlib.suppress(OSError, StorageError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        artifacts.save_tensors(kept, {"mean": mean_hwc}, {"kind": "mean", "images": len(files)})
+    mean_hwc, counted = _counted(aside, wanted, team)
+    if team.leads and counted == len(files):
+        # Where the cache cannot be written, the next run counts again, to the same bits.
+        with contextlib.suppress(OSError, StorageError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            artifacts.save_tensors(kept, {"mean": mean_hwc}, {"kind": "mean", "images": len(files)})
     return mean_hwc
 
 
-def _counted(aside: SettingAside, wanted: Preprocess) -> tuple[Tensor, int]:
+def _cached(kept: Path) -> Tensor | None:
+    with contextlib.suppress(CheckpointError):  # not there, or damaged: count again
+        return artifacts.load_tensors(kept)[0]["mean"]
+    return None
+
+
+def _counted(aside: SettingAside, wanted: Preprocess, team: Team) -> tuple[Tensor, int]:
     """Return the mean, and over how many images it was taken."""
-    total, counted = len(aside.files.names), 0
-    total_hwc = np.zeros((wanted.crop_px, wanted.crop_px, 3), dtype=np.int64)
+    total_hwc, counted = np.zeros((wanted.crop_px, wanted.crop_px, 3), dtype=np.int64), 0
     view = partial(aside.attempt, decode=partial(_view, wanted))
+    own = range(team.rank, len(aside.files.names), team.size)
     with (
-        progress.reporting("taking the mean", total=total, unit="images") as bar,
+        progress.reporting(
+            "taking the mean", total=len(own), unit="images", shown=team.leads
+        ) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        for first in range(0, total, _AT_ONCE):
-            part = range(first, min(first + _AT_ONCE, total))
+        for first in range(0, len(own), _AT_ONCE):
+            part = own[first : first + _AT_ONCE]
             for pixels_hwc in pool.map(view, part):
                 if pixels_hwc is not None:
                     total_hwc += pixels_hwc
                     counted += 1
             bar.advance(len(part))
+    team.sum_([torch.from_numpy(total_hwc)])  # in place, in the array's own memory
+    (counted,) = team.sum_integers([counted])
     if not counted:
         raise DataError(f"{aside.report()}; there is nothing to train on")
     return torch.from_numpy(total_hwc / (255 * counted)).float(), counted

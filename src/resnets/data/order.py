@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from resnets.core import random
+from resnets.core.division import WHOLE, Share
 
 
 class Order:
@@ -38,19 +39,23 @@ class Order:
         self.repeats = repeats
         self._orders: dict[int, np.ndarray] = {}
 
-    def __call__(self, number: int) -> list[tuple[int, np.ndarray]]:
-        """Return what batch `number`, counted from 1, holds of each epoch that it touches.
+    def __call__(self, number: int, share: Share = WHOLE) -> list[tuple[int, np.ndarray]]:
+        """Return what a share of batch `number`, counted from 1, holds of each epoch it touches.
 
         Returns:
-            Epochs, from 0, each with views of images: int64, together `batch_images`. Without
+            Epochs, from 0, each with views of images: int64, together those of the share. Without
             repeats a view is the index of an image, and no epoch comes twice.
         """
         spans = self._spans((number - 1) * self.batch_images, number * self.batch_images)
-        parts = [
+        batch = [
             (epoch, copy * self.images + self._of_epoch(epoch)[self._places(first, last, copy)])
             for copy in range(self.repeats)
             for epoch, first, last in spans
         ]
+        within, at, parts = share.within(self.batch_images), 0, []
+        for epoch, view_n in batch:
+            parts.append((epoch, view_n[max(0, within.start - at) : max(0, within.stop - at)]))
+            at += len(view_n)
         return [(epoch, view_n) for epoch, view_n in parts if len(view_n)]
 
     def _spans(self, at: int, end: int) -> list[tuple[int, int, int]]:

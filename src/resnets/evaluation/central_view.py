@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.core import progress
+from resnets.core.processes import ALONE, Team
 from resnets.data import batches, images
 from resnets.data.files import ImageFiles
 from resnets.data.preprocess import Preprocess
@@ -28,6 +29,7 @@ class CentralView:
         preprocess: The square that the network wants.
         mean_hwc: What to subtract from RGB in [0, 1].
         device: Where the network is.
+        team: Who evaluates.
     """
 
     split: str
@@ -36,6 +38,7 @@ class CentralView:
     preprocess: Preprocess
     mean_hwc: Tensor
     device: torch.device
+    team: Team = ALONE
 
     def count(self, model: nn.Module) -> TopK:
         """Return exact counts; the model is left in evaluation mode.
@@ -59,6 +62,7 @@ class CentralView:
                 decode=images.decode,
                 at_once=views.TOGETHER[self.device.type],
                 bar=progress.Silent(),  # the run has a bar
+                team=self.team,
             )
         return counted.by_class.total
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resnets.core.processes import Team
+
 
 @dataclass(frozen=True, slots=True)
 class TopK:
@@ -76,6 +78,11 @@ class ByClass:
     def total(self) -> TopK:
         """The counts over all classes."""
         return TopK(*self.counts_k3.sum(0).tolist())
+
+
+def total(counted: TopK, team: Team) -> TopK:
+    """Return the counts over what all processes of a team counted."""
+    return TopK(*team.sum_integers([counted.images, counted.hit1, counted.hit5]))
 
 
 def named(split: str, counted: TopK) -> Iterator[tuple[str, float]]:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from resnets.core.processes import ALONE, Team
 from resnets.core.progress import Bar
 from resnets.data.files import ImageFiles
 from resnets.data.preprocess import Preprocess
@@ -63,6 +64,7 @@ def count(
     decode: Callable[[bytes, str], Image.Image],
     at_once: int,
     bar: Bar,
+    team: Team = ALONE,
 ) -> Counted:
     """Return exact counts over every file.
 
@@ -80,7 +82,9 @@ def count(
         classes: How many there are.
         decode: Makes an 8-bit RGB image of a file's bytes and name.
         at_once: Views to score together.
-        bar: Told of every image.
+        bar: Told of every image that this process scores.
+        team: Who scores: each process its own few images at a time, which are those that one
+            process alone would score together.
 
     Raises:
         ImageError: A file cannot be decoded.
@@ -91,7 +95,7 @@ def count(
     sure = [member.sure_scores_of for member in members if member.sure_scores_of is not None]
     rounding = _Rounding(enabled=len(sure) == len(members))
     counted, close_calls, answers = ByClass.of(classes), 0, []
-    for index_n, images in _few_at_a_time(files, members, protocol, decode):
+    for index_n, images in _few_at_a_time(files, members, protocol, decode, team):
         labels_n = files.labels_n[index_n]
         scores = _scores(images, fast, at_once)
         again = rounding.unsure(scores, labels_n)
@@ -103,6 +107,8 @@ def count(
         counted += ByClass.count(scores, labels_n)
         answers.append(Answers.of(scores, labels_n, index_n))
         bar.advance(len(images))
+    team.sum_([counted.counts_k3])
+    (close_calls,) = team.sum_integers([close_calls])
     return Counted(counted, close_calls, Answers.together(answers, classes))
 
 
@@ -157,6 +163,7 @@ def _few_at_a_time(
     members: Sequence[Member],
     protocol: Protocol,
     decode: Callable[[bytes, str], Image.Image],
+    team: Team,
 ) -> Iterator[tuple[Tensor, list[list[list[np.ndarray]]]]]:
     """Yield a few images at a time, not in their order: which, and views for each member."""
     wanted = [member.preprocess for member in members]
@@ -171,7 +178,8 @@ def _few_at_a_time(
         learnt_from = range(0, len(files), max(1, len(files) // _LEARN_FROM))[:_LEARN_FROM]
         chosen = set(learnt_from)
         rest = [index for index in range(len(files)) if index not in chosen]
-        for part in (*_parts(learnt_from, together), *_parts(rest, together)):
+        parts = [*_parts(learnt_from, together), *_parts(rest, together)]
+        for part in parts[team.rank :: team.size]:
             yield torch.tensor(part), list(pool.map(read, part))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from resnets.core.processes import ALONE, Team
 from resnets.data.batches import Batch
 from resnets.evaluation import metrics
 from resnets.evaluation.metrics import TopK, count_topk
@@ -17,13 +18,16 @@ class SingleView:
 
     Args:
         split: Its name: "test" or "validation".
-        batches: Gives the split once, in order, on the model's device.
+        batches: Gives the split once, in order, on the model's device; of a team, every process's
+            gives its own share.
+        team: Who evaluates.
 
     Source: He et al. 2015, sec. 4.2: the single view of the original 32x32 image.
     """
 
     split: str
     batches: Callable[[], Iterable[Batch]]
+    team: Team = ALONE
 
     def count(self, model: nn.Module) -> TopK:
         """Return exact counts; the model is left in evaluation mode."""
@@ -32,7 +36,7 @@ class SingleView:
         with torch.inference_mode():
             for batch in self.batches():
                 counted += count_topk(model(batch.images_nchw), batch.labels_n)
-        return counted
+        return metrics.total(counted, self.team)
 
     def run(self, model: nn.Module) -> Iterator[tuple[str, float]]:
         """Yield the names and values of what was measured."""

@@ -155,10 +155,10 @@ def resume(
         RunError: Another recipe or other data was named.
     """
     folder = folder.expanduser()
-    manifest = manifests.read(folder)
     named = None
     opened = None if data is None else _open(data, None)
     if name is not None or not changes.none:
+        manifest = manifests.read(folder)
         own = codec.from_tree(manifest["recipe"])
         base = own if name is None else catalogue.named(name)
         opened = opened or _open(manifest["data"]["where"], None)

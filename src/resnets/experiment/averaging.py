@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from resnets.core import artifacts, hardware, progress
+from resnets.core.division import UNDIVIDED, WHOLE, Division, Share, divide
 from resnets.core.errors import CheckpointError, DataError, ModelError
+from resnets.core.processes import ALONE
 from resnets.core.random import generator
 from resnets.data import preprocess, sets
 from resnets.data.batches import Batches, CropFlip, TrainBatches
@@ -73,20 +75,25 @@ def average(
     return checkpoints.read(to)
 
 
-def of_run(model: nn.Module, batch_of: Batches) -> None:
+def of_run(model: nn.Module, batch_of: Batches, division: Division = UNDIVIDED) -> None:
     """Give a network true averages over its run's first epoch; it is left in evaluation mode.
+
+    They are over the parts of the batches, as each part was normalised while training.
 
     Source: He et al. 2015, sec. 3.4.
     """
-    total = _whole_batches(batch_of) * batch_of.batch_images
-    with progress.reporting("averaging", total=total, unit="images") as bar:
-        averages.replace_moving_averages(model, _counting(over_epoch(batch_of), bar))
+    shares, team = division.shares, division.team
+    total = _whole_batches(batch_of) * batch_of.batch_images * len(shares) // division.slices
+    with progress.reporting("averaging", total=total, unit="images", shown=team.leads) as bar:
+        each = _counting(over_epoch(batch_of, shares), bar)
+        averages.replace_moving_averages(model, each, team)
 
 
-def over_epoch(batch_of: Batches) -> Iterator[Tensor]:
-    """Yield the whole batches of a run's first epoch, as it trained on them."""
+def over_epoch(batch_of: Batches, shares: Iterable[Share] = (WHOLE,)) -> Iterator[Tensor]:
+    """Yield shares of the whole batches of a run's first epoch, as it trained on them."""
     for number in range(1, _whole_batches(batch_of) + 1):
-        yield batch_of(number).images_nchw
+        for share in shares:
+            yield batch_of(number, share).images_nchw
 
 
 def _whole_batches(batch_of: Batches) -> int:
@@ -112,7 +119,8 @@ def _of_small(classifier: Classifier, train: sets.ImageSet) -> tuple[Iterator[Te
             batch_images=recipe.batch_images,
             device=classifier.device,
         )
-        return over_epoch(made), _whole_batches(made) * made.batch_images
+        parts = divide(recipe.batch_images, recipe.part_images, ALONE).shares
+        return over_epoch(made, parts), _whole_batches(made) * made.batch_images
     order = torch.randperm(len(train), generator=generator(0, "averages"))
     size = min(_SMALL_TOGETHER, len(order))
     ready = (classifier.prepared(train.images_nhwc[part]) for part in _whole(order, size))

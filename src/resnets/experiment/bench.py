@@ -57,7 +57,7 @@ def measure(model: str, *, batch_images: int = 128, device: str | None = None) -
     def update() -> None:
         parts.model.train()
         batch = parts.batch_of(next(numbers))
-        train_step(parts.model, parts.loss_of, batch, parts.optimizer, parts.precision)
+        train_step(parts.model, parts.loss_of, [batch], parts.optimizer, parts.precision)
 
     def infer() -> None:
         parts.model.eval()

@@ -8,8 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from resnets.core import hardware
+from resnets.core import division, hardware
+from resnets.core.division import Division
 from resnets.core.errors import DataError, RecipeError
+from resnets.core.processes import ALONE, Team
 from resnets.core.random import generator
 from resnets.data import batches, means, sets
 from resnets.data.batches import Batch, Batches, CropFlip, TrainBatches
@@ -29,7 +31,7 @@ from resnets.models.spec import check_image_px
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
 from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
-from resnets.training import decay, losses
+from resnets.training import decay, losses, synchronised
 from resnets.training.ema import MovingAverage
 from resnets.training.lamb import Lamb
 from resnets.training.step import LossOf, Precision
@@ -63,12 +65,18 @@ class Parts:
     ema: MovingAverage | None
     loss_of: LossOf
     batch_of: Batches
+    division: Division
     optimizer: torch.optim.Optimizer
     rate_of: RateOf
     precision: Precision
     evaluator: Evaluator
     preprocess: Preprocess
     mean_hwc: Tensor
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is evaluated and kept: the average, where there is one."""
+        return self.model if self.ema is None else self.ema.network
 
 
 def resolved(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
@@ -119,6 +127,7 @@ def build(
     seed: int,
     device: torch.device,
     mean_hwc: Tensor | None = None,
+    team: Team = ALONE,
 ) -> Parts:
     """Return the parts of a run of `recipe` on `data`, all on `device`.
 
@@ -129,25 +138,31 @@ def build(
         device: Where to compute.
         mean_hwc: The per-pixel mean that a run began with; by default it is computed, which of
             image files takes a pass over all of them.
+        team: Who trains.
 
     Raises:
+        RecipeError: The parts of a batch would not be equal.
+        RunError: The processes cannot share a batch evenly.
         DataError: There are not enough images, or more of them cannot be read than training puts
             up with.
     """
     assert recipe.precision != "auto"
+    divided = division.divide(recipe.batch_images, recipe.part_images, team)
     inputs = (
-        _of_files(recipe, data, seed, device, mean_hwc)
+        _of_files(recipe, data, seed, device, mean_hwc, divided)
         if isinstance(data, FileData)
-        else _of_images(recipe, data, seed, device, mean_hwc)
+        else _of_images(recipe, data, seed, device, mean_hwc, team)
     )
     model = making.make(recipe.model)
     he_init(model, generator(seed, "init"))
+    synchronised.synchronise(model, divided.sharing)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
         model=model,
-        ema=_ema(recipe, model, device),
+        ema=_ema(recipe, model, device, divided.sharing),
         loss_of=_loss(recipe, device),
         batch_of=inputs.batch_of,
+        division=divided,
         optimizer=_optimizer(recipe, model),
         rate_of=partial(_rate, recipe),
         precision=Precision.of(device.type, hardware.DTYPES[recipe.precision]),
@@ -205,7 +220,12 @@ class _Inputs:
 
 
 def _of_images(
-    recipe: Recipe, data: DataSet, seed: int, device: torch.device, mean_hwc: Tensor | None
+    recipe: Recipe,
+    data: DataSet,
+    seed: int,
+    device: torch.device,
+    mean_hwc: Tensor | None,
+    team: Team,
 ) -> _Inputs:
     """Small images are trained on and tested as they are: sec. 4.2."""
     assert isinstance(recipe.data.augment, CropFlip)
@@ -214,7 +234,9 @@ def _of_images(
     side = train.images_nhwc.shape[1]
 
     def in_order() -> Iterator[Batch]:
-        return batches.in_order(held_out, mean, batch_images=EVALUATION_BATCH_IMAGES, device=device)
+        return batches.in_order(
+            held_out, mean, batch_images=EVALUATION_BATCH_IMAGES, device=device, team=team
+        )
 
     return _Inputs(
         TrainBatches(
@@ -225,14 +247,19 @@ def _of_images(
             batch_images=recipe.batch_images,
             device=device,
         ),
-        SingleView("validation" if recipe.data.held_out_images else "test", in_order),
+        SingleView("validation" if recipe.data.held_out_images else "test", in_order, team),
         Preprocess(resize_px=side, crop_px=side, interpolation="bicubic", mean=None, std=_ONES),
         mean,
     )
 
 
 def _of_files(
-    recipe: Recipe, data: FileData, seed: int, device: torch.device, mean_hwc: Tensor | None
+    recipe: Recipe,
+    data: FileData,
+    seed: int,
+    device: torch.device,
+    mean_hwc: Tensor | None,
+    divided: Division,
 ) -> _Inputs:
     """Photos are cut at random scales and places, and tested at the least of these: sec. 3.4."""
     augment = recipe.data.augment
@@ -241,8 +268,8 @@ def _of_files(
     wanted = Preprocess(
         resize_px=augment.shorter_px[0], crop_px=augment.crop_px, mean=None, std=_ONES
     )
-    aside = SettingAside(train)
-    mean = means.central(train, wanted, aside) if mean_hwc is None else mean_hwc
+    team, aside = divided.team, SettingAside(train)
+    mean = means.central(train, wanted, aside, team) if mean_hwc is None else mean_hwc
     return _Inputs(
         FileBatches(
             train,
@@ -252,8 +279,9 @@ def _of_files(
             batch_images=recipe.batch_images,
             device=device,
             aside=aside,
+            shares=divided.shares,
         ),
-        CentralView("validation", held_out, recipe.model.classes, wanted, mean, device),
+        CentralView("validation", held_out, recipe.model.classes, wanted, mean, device, team),
         wanted,
         mean,
     )
@@ -311,11 +339,14 @@ def _optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
             )
 
 
-def _ema(recipe: Recipe, model: Network, device: torch.device) -> MovingAverage | None:
+def _ema(
+    recipe: Recipe, model: Network, device: torch.device, sharing: Team
+) -> MovingAverage | None:
     ema = recipe.ema
     if ema is None:
         return None
-    network = making.make(recipe.model)  # not a copy: layers of the model may be synchronised
+    network = making.make(recipe.model)  # not a copy, which would take the processes along
+    synchronised.synchronise(network, sharing)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return MovingAverage(model, network, ema.decay, ema.every_steps, ema.copied_steps)
 

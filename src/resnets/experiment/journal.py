@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from torch import Tensor
 
 from resnets.core import artifacts
+from resnets.core.processes import ALONE, Team
 from resnets.training.loop import Update
 
 JOURNAL: Final = "journal.jsonl"  # in a run's folder
@@ -23,16 +24,19 @@ class Journal:
         path: The file, one JSON object a line.
         done: The update after which the run goes on.
         window: The scalars counted since the last log when the run was saved.
+        team: Who trains; the file is the leader's, the records are in the memory of all.
 
     `errors_percent` has the top-1 error of every evaluation up to now, in their order.
     """
 
-    def __init__(self, path: Path, done: int, window: Mapping[str, list[float]]) -> None:
+    def __init__(
+        self, path: Path, done: int, window: Mapping[str, list[float]], team: Team = ALONE
+    ) -> None:
         self.path = path
         self.note = ""
-        self.records = [r for r in artifacts.read_lines(path) if _up_to(done, r)]
+        self.records = team.led(lambda: _taken_up(path, done))
         self.errors_percent = [error for record in self.records for error in _errors(record)]
-        artifacts.write_lines(path, self.records)
+        self._team = team
         self._window: dict[str, list[Tensor | float]] = {k: list(v) for k, v in window.items()}
         self._last: Update | None = None
         self._since_s = time.perf_counter()
@@ -74,9 +78,19 @@ class Journal:
         """Append one record."""
         finite = {k: v if math.isfinite(v) else str(v) for k, v in measured.items()}
         record = {"update": number, **finite}
-        artifacts.append_line(self.path, record)
         self.records.append(record)
         self.errors_percent += _errors(record)
+        self._team.led(self._store_last)
+
+    def keep(self) -> None:
+        """Write the file again where somebody removed it."""
+        if not self.path.exists():
+            artifacts.write_lines(self.path, self.records)
+
+    def _store_last(self) -> None:
+        if self.path.exists():
+            artifacts.append_line(self.path, self.records[-1])
+        self.keep()
 
 
 def curve(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:
@@ -97,6 +111,13 @@ def training_s(records: Iterable[Mapping[str, Any]], batch_images: int) -> float
         seconds += (update - last) * batch_images / rate
         last = update
     return seconds
+
+
+def _taken_up(path: Path, done: int) -> list[dict[str, Any]]:
+    """Return the records up to an update, and leave only these in the file."""
+    records = [record for record in artifacts.read_lines(path) if _up_to(done, record)]
+    artifacts.write_lines(path, records)
+    return records
 
 
 def _errors(record: Mapping[str, Any]) -> list[float]:

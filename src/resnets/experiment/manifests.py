@@ -12,6 +12,7 @@ import torch
 
 from resnets.core import artifacts, hardware
 from resnets.core.errors import RunError
+from resnets.core.processes import Team
 from resnets.data.preprocess import Preprocess
 from resnets.experiment import provenance
 from resnets.inference.checkpoints import FINISHED, MANIFEST
@@ -109,7 +110,12 @@ def _is_remains(path: Path) -> bool:
 
 
 def announce(
-    folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int, device: torch.device
+    folder: Path,
+    manifest: dict[str, Any],
+    recipe: Recipe,
+    done: int,
+    device: torch.device,
+    team: Team,
 ) -> None:
     """Say on stderr what begins or goes on, with the reasons for how it is computed."""
     runtime = manifest["runtime"]
@@ -119,7 +125,8 @@ def announce(
         f"{recipe.total_steps:,} updates of {recipe.batch_images} images",
         f"data         {manifest['data']['name']} {manifest['data']['digest'][:12]}",
         f"device       {device}, {manifest['hardware']['processor']}, "
-        f"{runtime['threads']} threads, channels-last",
+        f"{runtime['threads']} threads, channels-last"
+        + (f", {team.size} processes" if team.size > 1 else ""),
         *(
             f"{what:<12} {runtime[what]['value']}: {runtime[what]['reason']}"
             for what in ("precision", "compilation")
@@ -127,22 +134,28 @@ def announce(
     ]
     lines += [f"differs      {what}" for what in recipe.differs]
     lines.append(f"checkpoints  the {STATES_KEPT} newest while it runs, then {FINISHED} alone")
-    if done and _note_continuation(folder, manifest, done, device):
-        lines.append("note         another machine or version than before: last bits may differ")
+    if done:
+        others = _note_continuation(folder, manifest, done, device, team)
+        if others:
+            lines.append(f"note         {others} than before: last bits may differ")
     sys.stderr.write("\n".join(lines) + "\n")
 
 
 def _note_continuation(
-    folder: Path, manifest: dict[str, Any], done: int, device: torch.device
-) -> bool:
-    """Write into the manifest who continues the run; return whether anything changed."""
+    folder: Path, manifest: dict[str, Any], done: int, device: torch.device, team: Team
+) -> str:
+    """Write into the manifest who continues the run; return what is not as it was before."""
     now: dict[str, dict[str, Any]] = {
         "hardware": hardware.describe(device),
         "provenance": provenance.collect(),
     }
-    manifest["continued"] = [*manifest.get("continued", []), {"update": done, **now}]
+    before = [manifest["runtime"], *manifest.get("continued", [])][-1].get("processes", 1)
+    entry = {"update": done, "processes": team.size, **now}
+    manifest["continued"] = [*manifest.get("continued", []), entry]
     write(folder, manifest)
     made_by = ("resnets", "commit", "packages")
     began = manifest["provenance"]
     same = all(began.get(key) == now["provenance"].get(key) for key in made_by)
-    return not same or manifest["hardware"] != now["hardware"]
+    others = [] if same and manifest["hardware"] == now["hardware"] else ["machine or version"]
+    others += [] if before == team.size else ["number of processes"]
+    return f"another {' and another '.join(others)}" if others else ""

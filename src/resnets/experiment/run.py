@@ -6,38 +6,37 @@ RUN/checkpoints/update-N.safetensors  while it runs: the two newest states
 RUN/model.safetensors                 when it is finished: the network and all about it
 RUN/curves.png                        when it is finished
 RUN/.lock                             held by the process that is training
+
+Of several processes only the one that leads reads or writes any of these.
 """
 
 import contextlib
 import math
-import os
 import shlex
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from resnets.core import artifacts, hardware, progress
-from resnets.core.errors import DivergedError, InterruptedRunError, ResNetsError, RunError
+from resnets.core import artifacts, hardware, launcher, processes, progress
+from resnets.core.errors import DivergedError, ResNetsError, RunError, StorageError
+from resnets.core.processes import Poll, Team
 from resnets.data import opening
 from resnets.data.opening import Data
-from resnets.experiment import averaging, build, manifests, provenance, report
+from resnets.experiment import averaging, build, manifests, provenance, report, states, stopping
 from resnets.experiment.build import Parts
 from resnets.experiment.journal import JOURNAL, Journal
-from resnets.inference import checkpoints
-from resnets.inference.checkpoints import FINISHED, STATES, Checkpoint
+from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
 from resnets.recipes import codec
 from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
+from resnets.training import synchronised
 from resnets.training.loop import Update, due, updates
 
 CURVES: Final = "curves.png"
@@ -97,33 +96,40 @@ def start(
         DivergedError: A loss was not finite.
         InterruptedRunError: The run was told to stop; it was saved.
     """
-    where = hardware.device(device)
-    recipe, why = build.resolved(build.fitted(recipe, data), where)
-    compiled = _compilation(recipe, data, where, compiling)
-    manifest = {
-        "format": manifests.FORMAT,
-        "name": name,
-        "recipe": codec.to_tree(recipe),
-        "recipe_digest": codec.digest(recipe),
-        "seed": seed,
-        "data": {"name": data.name, "where": data.where, "digest": data.digest},
-        "classes": list(build.class_names(data)),
-        "runtime": {
-            "device": str(where),
-            "threads": torch.get_num_threads(),
-            "precision": {"value": recipe.precision, "reason": why},
-            "compilation": {"value": compiled.value, "reason": compiled.reason},
-            "memory_format": "channels-last",
-        },
-        "hardware": hardware.describe(where),
-        "provenance": provenance.collect(),
-    }
-    parts = build.build(recipe, data, seed=seed, device=where)  # before anything is written
-    folder = manifests.new_folder(out, name)
-    with artifacts.alone(folder, wait=False):
-        manifests.check_empty(folder)
-        manifests.write(folder, manifest)
-        return _train(folder, manifest, parts, recipe, None)
+    if out is None and launcher.place() is not None:
+        raise RunError("torchrun: name the run's folder, where restarted processes find it: --out")
+    with processes.joined() as team:
+        where = processes.device(device)
+        recipe, why = build.resolved(build.fitted(recipe, data), where)
+        if team.led(lambda: _begun_before(out)):
+            assert out is not None
+            return _resume(out.expanduser(), data, recipe, device, team, seed)
+        compiled = _compilation(recipe, data, where, compiling)
+        manifest = {
+            "format": manifests.FORMAT,
+            "name": name,
+            "recipe": codec.to_tree(recipe),
+            "recipe_digest": codec.digest(recipe),
+            "seed": seed,
+            "data": {"name": data.name, "where": data.where, "digest": data.digest},
+            "classes": list(build.class_names(data)),
+            "runtime": {
+                "device": str(where),
+                "processes": team.size,
+                "threads": torch.get_num_threads(),
+                "precision": {"value": recipe.precision, "reason": why},
+                "compilation": {"value": compiled.value, "reason": compiled.reason},
+                "memory_format": "channels-last",
+            },
+            "hardware": hardware.describe(where),
+            "provenance": provenance.collect(),
+        }
+        # Before anything is written.
+        parts = build.build(recipe, data, seed=seed, device=where, team=team)
+        folder = Path(team.led(lambda: str(manifests.new_folder(out, name))))
+        with _alone(folder, team):
+            manifest = team.led(lambda: _begin(folder, manifest))
+            return _train(folder, manifest, parts, recipe, None, team)
 
 
 def resume(
@@ -141,23 +147,36 @@ def resume(
         data: Where to read the data now; by default where the manifest says.
         recipe: What the caller believes the run's recipe to be; by default the manifest's.
         device: Where to compute now; by default where the run began. Another kind of device
-            rounds differently.
+            rounds differently, and so does another number of processes.
 
     Raises:
         RunError: The recipe or the data are not those it began with, or another process is
             training it.
         CheckpointError: The manifest is missing or damaged.
     """
-    folder = folder.expanduser()
-    manifest = manifests.read(folder)
+    with processes.joined() as team:
+        return _resume(folder.expanduser(), data, recipe, device, team)
+
+
+def _resume(
+    folder: Path,
+    data: Data | None,
+    recipe: Recipe | None,
+    device: str | None,
+    team: Team,
+    seed: int | None = None,
+) -> Run:
+    manifest = team.led(lambda: manifests.read(folder))
     own = codec.from_tree(manifest["recipe"])
     if recipe is not None and codec.digest(recipe) != codec.digest(own):
         raise RunError(
             f"{folder}: began with another recipe ({codec.difference(own, recipe)}); resume it "
             "without naming one, or train the new one in a new folder"
         )
-    if (folder / FINISHED).exists():
-        return _already_finished(folder)
+    if seed is not None and seed != manifest["seed"]:
+        raise RunError(f"{folder}: began with seed {manifest['seed']}, not {seed}")
+    if team.led((folder / FINISHED).exists):
+        return _already_finished(folder, team)
     if data is None:
         data = opening.open_data(manifest["data"]["where"])
     digest = data.digest
@@ -166,19 +185,39 @@ def resume(
             f"{folder}: began with other data ({manifest['data']['name']} "
             f"{manifest['data']['digest'][:12]}, here {data.name} {digest[:12]})"
         )
-    where = _device_now(folder, manifest, device)
-    with artifacts.alone(folder, wait=False):
-        if (folder / FINISHED).exists():  # the process that trained it has come to the end
-            return _already_finished(folder)
-        state = checkpoints.newest_state(folder)
+    where = _device_now(folder, manifest, device, team)
+    with _alone(folder, team):
+        if team.led((folder / FINISHED).exists):  # who trained it has come to the end
+            return _already_finished(folder, team)
+        state = states.newest(folder, team)
         parts = build.build(
             own,
             data,
             seed=manifest["seed"],
             device=where,
             mean_hwc=None if state is None else state.mean_hwc,
+            team=team,
         )
-        return _train(folder, manifest, parts, own, state)
+        return _train(folder, manifest, parts, own, state, team)
+
+
+def _begun_before(out: Path | None) -> bool:
+    """Tell whether torchrun has started these processes again for a run that had begun."""
+    return out is not None and launcher.restarted() and (out.expanduser() / MANIFEST).exists()
+
+
+def _begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    manifests.check_empty(folder)
+    manifests.write(folder, manifest)
+    return manifest
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, team: Team) -> Iterator[None]:
+    """Let the team be the only one that works in a folder."""
+    with contextlib.ExitStack() as held:
+        team.led(lambda: held.enter_context(artifacts.alone(folder, wait=False)))
+        yield
 
 
 @dataclass(slots=True)
@@ -186,40 +225,51 @@ class _Saver:
     """Saves often enough that a kill costs seconds, and seldom enough that saving costs little."""
 
     folder: Path
+    manifest: Mapping[str, Any]
     description: Mapping[str, Any]
-    mean_hwc: Tensor
+    journal: Journal
     last_s: float = field(default_factory=time.perf_counter)
     cost_s: float = 0.0
+    asked: bool = False
 
     def due(self) -> bool:
+        """Return whether it is time to save; true once for each time."""
         wait_s = max(_SAVE_AFTER_S, self.cost_s / _SAVE_SHARE)
-        return time.perf_counter() - self.last_s >= wait_s
+        now_due = not self.asked and time.perf_counter() - self.last_s >= wait_s
+        self.asked |= now_due
+        return now_due
 
-    def save(self, parts: Parts, number: int, since_log: dict[str, list[float]]) -> None:
+    def save(self, parts: Parts, number: int) -> None:
         """Write the state after update `number`, then drop all but the newest states."""
         begun = time.perf_counter()
-        tensors = _model_tensors(parts.model, self.mean_hwc)
-        tensors |= _optimizer_tensors(parts.optimizer)
-        states = self.folder / STATES
-        path = states / _state_name(number)
+        self._mend()
         about = {
             **self.description,
             "update": number,
-            "since_log": since_log,
+            "since_log": self.journal.since_log(),
             "scaler": parts.precision.scaler.state_dict(),
         }
-        artifacts.save_tensors(path, tensors, about)
-        for old in sorted(states.glob("update-*.safetensors"))[: -manifests.STATES_KEPT]:
-            old.unlink()
+        artifacts.save_tensors(states.path_of(self.folder, number), states.of_run(parts), about)
+        for old in states.paths(self.folder)[: -manifests.STATES_KEPT]:
+            old.unlink(missing_ok=True)
         self.last_s = time.perf_counter()
         self.cost_s = self.last_s - begun
+        self.asked = False
 
     def finish(self, parts: Parts, number: int) -> None:
         """Write the finished network, then drop the states it makes useless."""
-        tensors = _model_tensors(parts.model, self.mean_hwc)
+        self._mend()
         about = {**self.description, "update": number}
-        artifacts.save_tensors(self.folder / FINISHED, tensors, about)
+        artifacts.save_tensors(self.folder / FINISHED, states.of_kept(parts), about)
         shutil.rmtree(self.folder / STATES, ignore_errors=True)
+        report.curves(self.journal.records, self.folder / CURVES, title=self.folder.name)
+
+    def _mend(self) -> None:
+        """Write again what somebody removed while the run went on: all of it is in memory."""
+        if not (self.folder / MANIFEST).exists():
+            sys.stderr.write(f"note         {self.folder} was removed, and is written again\n")
+            manifests.write(self.folder, self.manifest)
+        self.journal.keep()
 
 
 def _train(
@@ -228,25 +278,27 @@ def _train(
     parts: Parts,
     recipe: Recipe,
     state: Checkpoint | None,
+    team: Team,
 ) -> Run:
     hardware.keep_memory()
     runtime = manifest["runtime"]
     torch.set_num_threads(min(runtime["threads"], torch.get_num_threads()))
-    done, window = _restore(parts, state)
-    _clear(folder, done)
-    manifests.announce(folder, manifest, recipe, done, parts.batch_of.device)
-    saver = _Saver(folder, manifests.description(manifest, parts.preprocess), parts.mean_hwc)
-    journal = Journal(folder / JOURNAL, done, window)
-    compiled = runtime["compilation"]["value"] == "compiled"
-    model: nn.Module = torch.compile(parts.model) if compiled else parts.model  # type: ignore[assignment]
+    done, window = states.restore(parts, state)
     total, images = recipe.total_steps, recipe.batch_images
-    every = _evaluate_every(recipe)
+    every, compiled = _evaluate_every(recipe), runtime["compilation"]["value"] == "compiled"
+    model: nn.Module = _compiled(parts.model) if compiled else parts.model
     with (
-        _stopping() as stop,
+        _resumable(folder),
+        _own_randomness(parts.batch_of.device),
+        stopping.listening(team) as stop,
         progress.reporting(
-            "training", total=total * images, unit="images", done=done * images
+            "training", total=total * images, unit="images", done=done * images, shown=team.leads
         ) as bar,
     ):
+        team.led(lambda: _open(folder, manifest, recipe, done, parts, team))
+        journal = Journal(folder / JOURNAL, done, window, team)
+        about = manifests.description(manifest, parts.preprocess)
+        saver, poll = _Saver(folder, manifest, about, journal), Poll(team)
         for update in updates(
             model,
             parts.loss_of,
@@ -256,28 +308,62 @@ def _train(
             parts.precision,
             first=done + 1,
             last=total,
+            seed=manifest["seed"],
+            clip_norm=recipe.clip_norm,
+            division=parts.division,
         ):
             journal.count(update)
+            if parts.ema is not None:
+                parts.ema.update(update.number)
             if due(update.number, _LOG_EVERY, total):
-                _check(journal.log(images), update, folder)
+                _check(journal.log(images), update, folder, team)
             if due(update.number, every, total):
                 begun = time.perf_counter()
-                journal.write(update.number, dict(parts.evaluator.run(parts.model)))
+                journal.write(update.number, dict(parts.evaluator.run(parts.kept)))
                 journal.leave_out(time.perf_counter() - begun)
-            told = stop[0] if stop and update.number < total else None
-            if told or (saver.due() and update.number < total):
-                _check_finite(parts, update, folder)
-                saver.save(parts, update.number, journal.since_log())
+            told, save = poll(stop[0] if stop else 0, team.leads and saver.due())
+            if (told or save) and update.number < total:
+                _check_finite(parts, update, folder, team)
+                team.led(lambda: saver.save(parts, update.number))  # noqa: B023 - called at once
             bar.advance(images, journal.note)
-            if told:
-                raise _interrupted(folder, update.number, total, told)
-    _check_finite(parts, update, folder)
-    if recipe.true_averages:
-        averaging.of_run(parts.model, parts.batch_of)
-        journal.write(total, dict(parts.evaluator.run(parts.model)))
-    saver.finish(parts, total)
-    report.curves(journal.records, folder / CURVES, title=folder.name)
+            if told and update.number < total:
+                raise stopping.interrupted(folder, update.number, total, told)
+        _check_finite(parts, update, folder, team)
+        if recipe.true_averages:
+            averaging.of_run(parts.kept, parts.batch_of, parts.division)
+            journal.write(total, dict(parts.evaluator.run(parts.kept)))
+        team.led(lambda: saver.finish(parts, total))
     return _result(folder, journal.records)
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    synchronised.keep_from_compiling(model)
+    return torch.compile(model)  # type: ignore[return-value]
+
+
+def _open(
+    folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int, parts: Parts, team: Team
+) -> None:
+    """Tidy a run's folder up, and say what begins or goes on there."""
+    states.clear(folder, done)
+    manifests.announce(folder, manifest, recipe, done, parts.batch_of.device, team)
+
+
+@contextlib.contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Say of a run that could not be written how it goes on, which is not as it began."""
+    try:
+        yield
+    except StorageError as err:
+        resume_it = f"`resnets train --resume {shlex.quote(str(folder))}` continues it"
+        raise StorageError(str(err).replace(artifacts.AGAIN, resume_it)) from err
+
+
+@contextlib.contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Leave torch's generators as they were: every part of a batch seeds them."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
 
 
 def _evaluate_every(recipe: Recipe) -> int:
@@ -285,58 +371,6 @@ def _evaluate_every(recipe: Recipe) -> int:
     if isinstance(recipe.schedule, Plateau):
         return recipe.schedule.every_steps
     return math.ceil(recipe.total_steps / _EVALUATIONS)
-
-
-def _clear(folder: Path, done: int) -> None:
-    """Remove what a kill left half-written, and states that proved unreadable.
-
-    Those would be newer than every state still to come, which would be dropped in their favour.
-    """
-    for unfinished in folder.rglob(".*.partial"):
-        unfinished.unlink()
-    for state in sorted((folder / STATES).glob("update-*.safetensors")):
-        if state.name > _state_name(done):
-            sys.stderr.write(f"note         {state.name} is damaged and was removed\n")
-            state.unlink()
-
-
-def _state_name(number: int) -> str:
-    return f"update-{number:09d}.safetensors"
-
-
-def _restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list[float]]]:
-    """Put a saved state into the parts; return how many updates it had done, and its window."""
-    if state is None:
-        return 0, {}
-    state.network()  # refuses tensors that do not fit
-    parts.model.load_state_dict(state.model)
-    parameters = [p for group in parts.optimizer.param_groups for p in group["params"]]
-    saved = parts.optimizer.state_dict()
-    for name, tensor in state.optimizer.items():
-        index, key = name.split(".", 1)
-        parameter = parameters[int(index)]
-        # In the parameter's own memory format: the fused SGD walks through both in memory order
-        # and would silently pair the wrong elements.
-        alike = torch.empty_like(parameter) if tensor.shape == parameter.shape else tensor
-        saved["state"].setdefault(int(index), {})[key] = alike.copy_(tensor)
-    parts.optimizer.load_state_dict(saved)
-    if parts.precision.scaler.is_enabled():
-        parts.precision.scaler.load_state_dict(state.about["scaler"])
-    return int(state.about["update"]), state.about["since_log"]
-
-
-def _model_tensors(model: nn.Module, mean_hwc: Tensor) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    return tensors | {checkpoints.MEAN: mean_hwc}
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"optimizer.{index}.{key}": value
-        for index, values in optimizer.state_dict()["state"].items()
-        for key, value in values.items()
-        if isinstance(value, Tensor)
-    }
 
 
 def _compilation(
@@ -352,11 +386,14 @@ def _compilation(
     return hardware.compilation(device, build.multiply_adds(recipe, data))
 
 
-def _device_now(folder: Path, manifest: Mapping[str, Any], asked: str | None) -> torch.device:
+def _device_now(
+    folder: Path, manifest: Mapping[str, Any], asked: str | None, team: Team
+) -> torch.device:
     """Return the device to continue on, if the run can go on there as it began."""
     runtime = manifest["runtime"]
+    began: str = runtime["device"] if team.size == 1 else runtime["device"].split(":")[0]
     try:
-        where = hardware.device(asked or runtime["device"])
+        where = processes.device(asked or began)
     except ResNetsError as err:
         if asked is not None:
             raise
@@ -368,68 +405,42 @@ def _device_now(folder: Path, manifest: Mapping[str, Any], asked: str | None) ->
     return where
 
 
-def _check(loss: float, update: Update, folder: Path) -> None:
+def _check(loss: float, update: Update, folder: Path, team: Team) -> None:
     if math.isfinite(loss):
         return
-    states = sorted((folder / STATES).glob("update-*.safetensors"))
-    last = f"the last good checkpoint is {states[-1]}" if states else "there is no checkpoint yet"
+
+    def kept() -> str:
+        good = states.paths(folder)
+        return f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint yet"
+
     raise DivergedError(
-        f"the loss is {loss} by update {update.number:,} at rate {update.learning_rate:g}; {last}; "
-        "train again with a lower rate: --lr"
+        f"the loss is {loss} by update {update.number:,} at rate {update.learning_rate:g}; "
+        f"{team.led(kept)}; train again with a lower rate: --lr"
     )
 
 
-def _check_finite(parts: Parts, update: Update, folder: Path) -> None:
+def _check_finite(parts: Parts, update: Update, folder: Path, team: Team) -> None:
     """Refuse to save a diverged network: a checkpoint is always a good one."""
-    tensors = [*parts.model.state_dict().values(), *_optimizer_tensors(parts.optimizer).values()]
+    tensors = [
+        *parts.model.state_dict().values(),
+        *states.of_optimizer(parts.optimizer).values(),
+    ]
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        _check(math.nan, update, folder)
+        _check(math.nan, update, folder, team)
 
 
-@contextlib.contextmanager
-def _stopping() -> Iterator[list[int]]:
-    """Yield a list that Ctrl-C or SIGTERM appends its number to; a second one acts at once."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread can catch signals
-        return
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        restore()
-        asked.append(number)
-        # Not through sys.stderr, which may be in the middle of writing when a signal comes.
-        os.write(2, b"\nstopping after this update; once more to stop at once, unsaved\n")
-
-    for each in before:
-        signal.signal(each, ask)
-    try:
-        yield asked
-    finally:
-        restore()
-
-
-def _interrupted(folder: Path, number: int, total: int, signal_number: int) -> InterruptedRunError:
-    at = shlex.quote(str(folder))
-    return InterruptedRunError(
-        f"stopped after update {number:,} of {total:,} and saved; `resnets train --resume {at}` "
-        "continues it",
-        signal_number,
-    )
-
-
-def _already_finished(folder: Path) -> Run:
+def _already_finished(folder: Path, team: Team) -> Run:
     """Return a finished run's result, and finish what a kill at its very end left undone."""
-    sys.stderr.write(f"{folder}: this run is finished; nothing was done\n")
-    records = artifacts.read_lines(folder / JOURNAL)
-    if not (folder / CURVES).exists():
-        report.curves(records, folder / CURVES, title=folder.name)
-    shutil.rmtree(folder / STATES, ignore_errors=True)
-    return _result(folder, records)
+
+    def finish() -> list[dict[str, Any]]:
+        sys.stderr.write(f"{folder}: this run is finished; nothing was done\n")
+        records = artifacts.read_lines(folder / JOURNAL)
+        if not (folder / CURVES).exists():
+            report.curves(records, folder / CURVES, title=folder.name)
+        shutil.rmtree(folder / STATES, ignore_errors=True)
+        return records
+
+    return _result(folder, team.led(finish))
 
 
 def _result(folder: Path, records: Sequence[Mapping[str, Any]]) -> Run:

@@ -1,6 +1,7 @@
 """Find and open checkpoints of ours: a run's folder or a file."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ FINISHED: Final = "model.safetensors"  # what a finished run leaves: weights and
 STATES: Final = "checkpoints"  # while it runs: the same and the optimizer's state, newest last
 MANIFEST: Final = "manifest.json"
 MEAN: Final = "preprocess.mean"  # the tensor of the per-pixel mean, where there is one
+_MODEL: Final = "model."
+_OPTIMIZER: Final = "optimizer."
+_TRAINED: Final = "trained."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Checkpoint:
         recipe: The recipe it was trained with; None for weights that came from elsewhere.
         model: The network's tensors by name.
         optimizer: The optimizer's tensors by name; empty in a finished run.
+        trained: The tensors of the network that is being trained, where `model` is its average.
     """
 
     path: Path
@@ -46,6 +51,7 @@ class Checkpoint:
     recipe: Recipe | None
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    trained: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -61,6 +67,14 @@ class Checkpoint:
     def finished(self) -> bool:
         """Whether the run that made it had come to its end."""
         return self.recipe is None or self.update >= self.recipe.total_steps
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of the file, by the names they have there."""
+        named = {f"{_MODEL}{name}": tensor for name, tensor in self.model.items()}
+        named |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self.optimizer.items()}
+        named |= {f"{_TRAINED}{name}": tensor for name, tensor in self.trained.items()}
+        return named | ({} if self.preprocess.mean is not None else {MEAN: self.mean_hwc})
 
     @property
     def std_hwc(self) -> Tensor:
@@ -139,7 +153,20 @@ def read(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: It is missing, damaged, foreign or made by a newer version.
     """
-    tensors, about = artifacts.load_tensors(path)
+    return parse(path, *artifacts.load_tensors(path))
+
+
+def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint that a file holds.
+
+    Args:
+        path: Of the file, for messages.
+        tensors: Its tensors by name.
+        about: Its description.
+
+    Raises:
+        CheckpointError: It holds no classifier of ours.
+    """
     try:
         spec = codec.model_from_tree(about["model"])
         recipe = None if about["recipe"] is None else codec.from_tree(about["recipe"])
@@ -163,12 +190,13 @@ def read(path: Path) -> Checkpoint:
         preprocess=preprocess,
         mean_hwc=mean_hwc,
         recipe=recipe,
-        model=_part(tensors, "model."),
-        optimizer=_part(tensors, "optimizer."),
+        model=_part(tensors, _MODEL),
+        optimizer=_part(tensors, _OPTIMIZER),
+        trained=_part(tensors, _TRAINED),
     )
 
 
-def _mean(preprocess: Preprocess, tensors: dict[str, Tensor]) -> Tensor:
+def _mean(preprocess: Preprocess, tensors: Mapping[str, Tensor]) -> Tensor:
     if preprocess.mean is not None:
         return torch.tensor(preprocess.mean).view(1, 1, 3)
     mean_hwc = tensors[MEAN]
@@ -177,7 +205,7 @@ def _mean(preprocess: Preprocess, tensors: dict[str, Tensor]) -> Tensor:
     return mean_hwc
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from resnets.core.errors import DataError
+from resnets.core.processes import ALONE, Team
 
 
-def replace_moving_averages(model: nn.Module, images_nchw: Iterable[Tensor]) -> int:
+def replace_moving_averages(
+    model: nn.Module, images_nchw: Iterable[Tensor], team: Team = ALONE
+) -> int:
     """Give every BN the mean and the variance of its inputs over whole batches of training data.
 
     The network runs as while training, each BN normalising by its own batch; what it then keeps is
@@ -19,9 +22,10 @@ def replace_moving_averages(model: nn.Module, images_nchw: Iterable[Tensor]) -> 
     Args:
         model: A network with BN layers.
         images_nchw: Batches of one size, ready for the network.
+        team: Who averages, each over as many batches.
 
     Returns:
-        How many batches there were.
+        How many batches there were in this process.
 
     Raises:
         DataError: There was none; the model is as it was.
@@ -35,13 +39,27 @@ def replace_moving_averages(model: nn.Module, images_nchw: Iterable[Tensor]) -> 
             batches += 1
         if not batches:
             raise DataError("true averages: need at least one whole batch of images, got none")
+        _average(model, team)
     return batches
+
+
+def _average(model: nn.Module, team: Team) -> None:
+    """Make the averages of every process the mean of all of them."""
+    averages = [t for layer in _layers(model) for t in (layer.running_mean, layer.running_var)]
+    found = [average for average in averages if average is not None]
+    team.sum_(found)
+    for average in found:
+        average /= team.size
+
+
+def _layers(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 @contextmanager
 def _accumulating(model: nn.Module) -> Iterator[None]:
     """Make every BN average over all batches from now on; on an error all is as it was."""
-    layers = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    layers = _layers(model)
     momentums = [layer.momentum for layer in layers]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for layer in layers:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnets.core import random
+from resnets.core.division import UNDIVIDED, Division, Share
 from resnets.training.step import LossOf, Precision, train_step
 
 
@@ -22,26 +24,32 @@ class Update:
 def updates(
     model: nn.Module,
     loss_of: LossOf,
-    batch_of: Callable[[int], Any],
+    batch_of: Callable[[int, Share], Any],
     optimizer: torch.optim.Optimizer,
     rate_of: Callable[[int], float],
     precision: Precision,
     *,
     first: int,
     last: int,
+    seed: int = 0,
+    clip_norm: float | None = None,
+    division: Division = UNDIVIDED,
 ) -> Iterator[Update]:
     """Train, yielding after each update so the caller decides what else happens then.
 
     Args:
         model: Put in training mode before every update, so a caller may evaluate in between.
         loss_of: Maps the model and a batch to scalars by name; "loss" is minimised.
-        batch_of: The batch for an update, on the model's device. A pure function of the update
-            number: resuming is calling this with a larger `first`.
+        batch_of: A share of the batch for an update, on the model's device. A pure function of the
+            update's number and the share: resuming is calling this with a larger `first`.
         optimizer: Its rate is overwritten before every update.
         rate_of: The learning rate for an update number, for the whole batch.
         precision: See `Precision`.
         first: Number of the first update to do, from 1.
         last: Number of the last update to do.
+        seed: The run's seed, for what layers draw at random.
+        clip_norm: See `train_step`.
+        division: Which shares of each batch this process computes, and with whom.
 
     Yields:
         One `Update` for each number in `first..last`.
@@ -51,8 +59,26 @@ def updates(
         for group in optimizer.param_groups:
             group["lr"] = rate
         model.train()
-        measured = train_step(model, loss_of, batch_of(number), optimizer, precision)
+        measured = train_step(
+            model,
+            loss_of,
+            _parts(batch_of, number, division, seed),
+            optimizer,
+            precision,
+            clip_norm=clip_norm,
+            division=division,
+        )
         yield Update(number, rate, measured)
+
+
+def _parts(
+    batch_of: Callable[[int, Share], Any], number: int, division: Division, seed: int
+) -> Iterator[Any]:
+    """Yield this process's shares of a batch; what layers then draw depends on the part alone."""
+    for share in division.shares:
+        batch = batch_of(number, share)
+        random.seed_layers(seed, number, share.part)
+        yield batch
 
 
 def due(number: int, every: int, last: int) -> bool:

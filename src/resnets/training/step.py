@@ -1,11 +1,14 @@
 """One update, written once for every precision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from resnets.core.division import UNDIVIDED, Division
+from resnets.training.part_statistics import PartStatistics
 
 # What a loss is to training: it takes the model and a batch and gives scalars by name. "loss" is
 # the mean that is minimised; the others are only reported.
@@ -34,20 +37,56 @@ class Precision:
 def train_step(
     model: nn.Module,
     loss_of: LossOf,
-    batch: Any,
+    parts: Iterable[Any],
     optimizer: torch.optim.Optimizer,
     precision: Precision,
+    *,
+    clip_norm: float | None = None,
+    division: Division = UNDIVIDED,
 ) -> dict[str, Tensor]:
     """Do one optimizer update and return the detached scalars of the loss, still on the device.
 
-    There is one path: no `if amp` here or in any caller. Reading a returned scalar waits for the
-    device, so callers read it only when they log.
+    The gradient is that of the mean loss over the whole batch, and what is returned are means over
+    it, whoever computes how much of it. There is one path: no `if amp` here or in any caller.
+    Reading a returned scalar waits for the device, so callers read it only when they log.
+
+    Args:
+        model: What is trained.
+        loss_of: See `LossOf`.
+        parts: This process's shares of the batch, as many as `division` has for it; each is asked
+            for when the one before it has been computed.
+        optimizer: Of the model's parameters.
+        precision: See `Precision`.
+        clip_norm: The greatest norm of the gradient of all parameters together; a longer one is
+            shortened to it. None for any.
+        division: Who computes what.
+
+    Source: Pascanu et al. 2013, sec. 3.2, for clipping.
     """
     scaler = precision.scaler
-    with precision.autocast():
-        measured = loss_of(model, batch)
+    statistics = PartStatistics(model, division)
+    means: dict[str, Tensor] = {}
     optimizer.zero_grad(set_to_none=True)
-    scaler.scale(measured["loss"]).backward()
+    for part in parts:
+        with precision.autocast():
+            measured = loss_of(model, part)
+        shares = {name: value / division.slices for name, value in measured.items()}
+        scaler.scale(shares["loss"]).backward()
+        means = _sum(means, shares)
+        statistics.take()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    division.team.sum_([*gradients, *means.values(), *statistics.steps])
+    statistics.finish()
+    if clip_norm is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
     scaler.step(optimizer)
     scaler.update()
-    return {name: value.detach() for name, value in measured.items()}
+    return means
+
+
+def _sum(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        n: value.detach() + one[n] if n in one else value.detach() for n, value in other.items()
+    }

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from resnets.core.division import WHOLE
 from resnets.core.errors import DataError
 from resnets.data import crops
 from resnets.data.crops import ScaleCrop
@@ -80,7 +81,7 @@ def test_while_a_batch_is_used_the_next_is_read_and_no_other(shelf):
     batch_of = FileBatches(many.files(), mean_hwc, SMALL, seed=0, batch_images=4, device=CPU)
     for number in (1, 2, 3):
         batch_of(number)
-        for view in batch_of._ahead[number + 1].views:
+        for view in batch_of._ahead[number + 1, WHOLE].views:
             view.result()
         expected = [i for n in range(1, number + 2) for _, part in batch_of.order(n) for i in part]
         assert sorted(many.read) == sorted(expected)

@@ -18,7 +18,7 @@ class Batch:
     labels_n: torch.Tensor
 
 
-def batch_of(number):
+def batch_of(number, share=None):
     draw = torch.Generator().manual_seed(number)
     images = torch.randn(8, 3, 6, 6, generator=draw).to(memory_format=torch.channels_last)
     return Batch(images, torch.randint(0, 4, (8,), generator=draw))
@@ -144,7 +144,7 @@ def test_the_rate_of_an_update_is_the_rate_of_every_group():
 def test_the_batch_of_an_update_is_asked_for_once_and_in_order():
     asked = []
 
-    def asking(number):
+    def asking(number, share):
         asked.append(number)
         return batch_of(number)
 

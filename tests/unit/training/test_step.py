@@ -20,7 +20,7 @@ def one_weight(value=1.0):
     return model
 
 
-BATCH = (torch.ones(4, 1), torch.zeros(4, 1))
+BATCH = [(torch.ones(4, 1), torch.zeros(4, 1))]  # in one part
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -79,7 +79,7 @@ def test_a_gradient_that_overflows_float16_is_no_update_and_the_next_is():
     optimizer = torch.optim.SGD(model.parameters(), lr=16.0)
     precision = Precision.of("cpu", torch.float16)
     scale = precision.scaler.get_scale()
-    infinite = (torch.full((4, 1), float("inf")), torch.zeros(4, 1))
+    infinite = [(torch.full((4, 1), float("inf")), torch.zeros(4, 1))]
     train_step(model, squared, infinite, optimizer, precision)
     assert model.weight.item() == 1
     assert precision.scaler.get_scale() < scale

@@ -1,0 +1,90 @@
+"""Run the command in several processes at once, as torchrun does, but forked: in no time.
+
+Reads a line of JSON for each job from standard input and answers with one:
+
+    {"words": [...], "processes": 2, "out": FILE, "save_after_s": 0.05, "signal": [RANK, SIGNAL, S]}
+    {"statuses": [0, 0]}
+
+What all processes print goes to FILE. The signal is sent to that process S seconds after the run
+has begun. A process that has not ended after a minute and a half is killed.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from resnets.cli.main import main
+from resnets.experiment import asking, run  # noqa: F401 - imported once for all forks
+from resnets.models import cost, zoo
+
+LONGEST_S = 90
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def fork(job, rank, port):
+    """Run the command in a fork, as one of the job's processes; return its id."""
+    child = os.fork()
+    if child:
+        return child
+    count = str(job["processes"])
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": count}
+    os.environ |= {"LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= job.get("environment", {})
+    said = os.open(job["out"], os.O_WRONLY | os.O_APPEND)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    if "save_after_s" in job:
+        run._SAVE_AFTER_S, run._SAVE_SHARE = job["save_after_s"], 1e9
+    sys.argv = ["resnets", *job["words"]]
+    main()
+    return None
+
+
+def disturb(job, children):
+    """Send the job's signal once its run has begun, unless it ends before."""
+    rank, number, after_s = job["signal"]
+    begun = time.monotonic()
+    while "\ncheckpoints " not in Path(job["out"]).read_text():
+        if time.monotonic() - begun > LONGEST_S:
+            return
+        time.sleep(0.01)
+    time.sleep(after_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(children[rank], number)
+
+
+def do(job):
+    """Run a job to its end; return the processes' statuses."""
+    Path(job["out"]).write_text("")
+    port = free_port()
+    children = [fork(job, rank, port) for rank in range(job["processes"])]
+    if "signal" in job:
+        threading.Thread(target=disturb, args=(job, children), daemon=True).start()
+    late = threading.Timer(
+        LONGEST_S, lambda: [os.kill(child, signal.SIGKILL) for child in children]
+    )
+    late.daemon = True
+    late.start()
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    late.cancel()
+    return statuses
+
+
+if __name__ == "__main__":
+    cost.measure(zoo.named("cifar-resnet8"))  # imports what torch imports late
+    import torch.distributed  # noqa: F401
+
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps({"statuses": do(json.loads(line))}) + "\n")
+        sys.stdout.flush()
