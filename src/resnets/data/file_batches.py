@@ -1,12 +1,14 @@
-"""Batches of image files: read and cut by threads, one batch ahead, made ready on the device.
+"""Batches of image files: read and cut by threads, some batches ahead, made ready on the device.
 
 Every choice is a function of (seed, epoch, index of the image), as for images in memory, so a batch
 depends on its number alone: resuming restores nothing, and no thread can change the data.
 """
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,36 +16,45 @@ from PIL import Image
 from torch import Tensor
 
 from resnets.core.errors import DataError
-from resnets.data import batches, crops
+from resnets.data import crops, cutting
 from resnets.data.batches import Batch
-from resnets.data.crops import Cut, ScaleCrop
+from resnets.data.crops import Cut, ResizedCrop, ScaleCrop
 from resnets.data.files import ImageFiles
 from resnets.data.order import Order
+
+_BATCHES_AHEAD: Final = 3
+_IMAGES_A_TASK: Final = 8  # handing an image of its own to a thread costs as much as resizing it
+_IMAGES_AT_ONCE: Final = 16  # so many, as float32, are still in the cache at the second operation
 
 
 class FileBatches:
     """The batches of a training run on image files, by update number, in the order of `Order`.
 
-    A batch is uint8 until it is on the device. While it is computed with, the next one is read.
+    A batch is uint8 until it is on the device. While it is computed with, the next ones are read.
 
     Args:
         files: The training set.
-        mean_hwc: From `means.central`, for crops of the same size.
+        mean_hwc: What is subtracted from RGB in [0, 1]: from `means.central`, for crops of the same
+            size, or of shape (3,).
         augment: How to cut and light the images.
         seed: The run's seed.
         batch_images: Images in a batch.
         device: Where the batches are wanted.
+        std: What each channel is then divided by.
+        workers: How many threads read and cut; `processors()` of them unless said otherwise.
     """
 
     def __init__(
         self,
         files: ImageFiles,
         mean_hwc: Tensor,
-        augment: ScaleCrop,
+        augment: ScaleCrop | ResizedCrop,
         *,
         seed: int,
         batch_images: int,
         device: torch.device,
+        std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        workers: int | None = None,
     ) -> None:
         self.images = len(files)
         self.batch_images = batch_images
@@ -51,8 +62,13 @@ class FileBatches:
         self.augment = augment
         self.device = device
         self.order = Order(self.images, batch_images, seed)
-        self.mean_hwc = mean_hwc.to(device)
-        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._labels_n = files.labels_n.to(device)
+        self._std = torch.tensor(std)
+        # Of whole rows: broadcasting over the three numbers of a pixel takes four times as long.
+        row = (*mean_hwc.shape[:-2], augment.crop_px, 3)
+        self._scale_x = (1 / (255 * self._std)).expand(row[-2:]).flatten().to(device)
+        self._shift_yx = (-mean_hwc / self._std).expand(row).flatten(-2).to(device)
+        self._pool = ThreadPoolExecutor(workers or processors(), "decoding")
         self._ahead: dict[int, _Reading] = {}
 
     def __call__(self, number: int) -> Batch:
@@ -61,25 +77,84 @@ class FileBatches:
         Raises:
             DataError: An image of it cannot be read or decoded.
         """
-        reading = self._ahead.pop(number, None) or self._begin(number)
-        self._ahead = {number + 1: self._begin(number + 1)}
-        pixels_nhwc = np.stack([view.result() for view in reading.views])
-        ready = batches.prepare(torch.from_numpy(pixels_nhwc).to(self.device), self.mean_hwc)
-        ready += torch.from_numpy(reading.light_n3).to(self.device)[:, :, None, None]
-        return Batch(ready, self.files.labels_n[reading.index_n].to(self.device))
+        wanted = range(number, number + 1 + _BATCHES_AHEAD)
+        for given_up in set(self._ahead).difference(wanted):
+            self._ahead.pop(given_up).cancel()
+        for each in wanted:
+            if each not in self._ahead:
+                self._ahead[each] = self._begin(each)
+        reading = self._ahead.pop(number)
+        for task in reading.tasks:
+            task.result()
+        ready_nhwc = self._prepared(reading)
+        index_n = torch.from_numpy(reading.index_n).to(self.device, non_blocking=True)
+        return Batch(ready_nhwc.permute(0, 3, 1, 2), self._labels_n[index_n])
 
     def _begin(self, number: int) -> "_Reading":
         """Choose what is done to each image of a batch, and let the threads begin."""
-        index_n, views, light = [], [], []
-        for epoch, part in self.order(number):
-            cuts, light_n3 = crops.choose(self.augment, self.order.seed, epoch, part)
-            views += [
-                self._pool.submit(_view, self.files, index, self.augment.crop_px, cut)
-                for index, cut in zip(part.tolist(), cuts, strict=True)
-            ]
-            index_n.append(part)
-            light.append(light_n3)
-        return _Reading(np.concatenate(index_n), views, np.concatenate(light))
+        side_px = self.augment.crop_px
+        shape = (self.batch_images, side_px, side_px, 3)
+        pixels_nhwc = (
+            torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+            if self.device.type == "cuda"
+            else _empty(shape, torch.uint8, self.device)
+        )
+        parts, cuts, lights = self.order(number), [], []
+        for epoch, index_n in parts:
+            cuts_of_part, light_n3 = crops.choose(self.augment, self.order.seed, epoch, index_n)
+            cuts += cuts_of_part
+            lights.append(light_n3)
+        index_n = np.concatenate([index_n for _, index_n in parts])
+        tasks = [
+            self._pool.submit(
+                self._fill,
+                pixels_nhwc.numpy()[at : at + _IMAGES_A_TASK],
+                index_n[at : at + _IMAGES_A_TASK].tolist(),
+                cuts[at : at + _IMAGES_A_TASK],
+            )
+            for at in range(0, self.batch_images, _IMAGES_A_TASK)
+        ]
+        light_n3 = None if lights[0] is None else np.concatenate(lights)
+        flipped = [place for place, cut in enumerate(cuts) if cut.flip]
+        return _Reading(index_n, pixels_nhwc, tasks, flipped, light_n3)
+
+    def _fill(self, pixels_nhwc: np.ndarray, index: list[int], cuts: list[Cut]) -> None:
+        for pixels_hwc, i, cut in zip(pixels_nhwc, index, cuts, strict=True):
+            try:
+                pixels_hwc[:] = cutting.cut(
+                    self.files.read(i),
+                    self.files.names[i],
+                    cut.box,
+                    self.augment.crop_px,
+                    self.augment.interpolation,
+                )
+            except DataError as err:
+                raise unreadable(err) from err
+
+    def _prepared(self, reading: "_Reading") -> Tensor:
+        """Flip, scale and light on the device: float32, (n, side, side, 3)."""
+        pixels_nhwc = reading.pixels_nhwc.to(self.device, non_blocking=True)
+        pixels_nchw = pixels_nhwc.permute(0, 3, 1, 2)
+        for flipped in reading.flipped:
+            pixels_nchw[flipped] = pixels_nchw[flipped].flip(2)
+        ready_nhwc = _empty(pixels_nhwc.shape, torch.float32, self.device)
+        at_once = _IMAGES_AT_ONCE if self.device.type == "cpu" else len(pixels_nhwc)
+        for pixels, ready in zip(
+            pixels_nhwc.flatten(2).split(at_once), ready_nhwc.flatten(2).split(at_once), strict=True
+        ):
+            ready.copy_(pixels)
+            torch.addcmul(self._shift_yx, ready, self._scale_x, out=ready)
+        if reading.light_n3 is not None:
+            light_n3 = (torch.from_numpy(reading.light_n3) / self._std).to(self.device)
+            ready_nhwc.flatten(2).add_(light_n3.repeat(1, self.augment.crop_px)[:, None])
+        return ready_nhwc
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    # Only where processes can be held to some of the processors does Python ask the system.
+    allowed = getattr(os, "sched_getaffinity", None)
+    return (len(allowed(0)) if allowed else os.cpu_count()) or 1
 
 
 def readable(files: ImageFiles, index: int) -> Image.Image:
@@ -91,20 +166,39 @@ def readable(files: ImageFiles, index: int) -> Image.Image:
     try:
         return files.image(index)
     except DataError as err:
-        raise DataError(
-            f"{err}; training needs every image: put a good one in its place "
-            "(`resnets data check` names all that cannot be read)"
-        ) from err
+        raise unreadable(err) from err
+
+
+def unreadable(err: DataError) -> DataError:
+    """Return what to raise where an image of a training set is not to be had."""
+    return DataError(
+        f"{err}; training needs every image: put a good one in its place "
+        "(`resnets data check` names all that cannot be read)"
+    )
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return memory for a batch.
+
+    On a CPU it comes from numpy, which asks the system for huge pages: mapping 150 small ones takes
+    a third of the time that an image takes in all (docs/lab-log.md).
+    """
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(shape, {torch.uint8: np.uint8, torch.float32: np.float32}[dtype]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A batch that is being read: which images, their views to come, what lights them."""
+    """A batch that is being read: which images, the pixels to come, what is then done to them."""
 
     index_n: np.ndarray
-    views: list[Future[np.ndarray]]
-    light_n3: np.ndarray
+    pixels_nhwc: Tensor
+    tasks: list[Future[None]]
+    flipped: list[int]
+    light_n3: np.ndarray | None
 
-
-def _view(files: ImageFiles, index: int, crop_px: int, cut: Cut) -> np.ndarray:
-    return crops.view(readable(files, index), crop_px, cut)
+    def cancel(self) -> None:
+        """Begin nothing more of it."""
+        for task in self.tasks:
+            task.cancel()
