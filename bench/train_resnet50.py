@@ -77,7 +77,7 @@ def torchvisions(*, tuned: bool) -> Update:
 def ours(*, files: bool) -> Update:
     """The update of `resnets train`: its loss, precision, optimizer and memory."""
     from resnets.data.crops import ResizedCrop
-    from resnets.data.file_batches import FileBatches
+    from resnets.data.file_batches import Augmentation, FileBatches
     from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
     from resnets.models.network import he_init
     from resnets.training import losses
@@ -98,8 +98,8 @@ def ours(*, files: bool) -> Update:
     fixed = Batch(images.to(memory_format=torch.channels_last), labels_n)
     read = FileBatches(
         labels.read(FILES).splits["validation"],
-        torch.tensor(IMAGENET_MEAN),
-        ResizedCrop(crop_px=SIDE_PX),
+        torch.tensor(IMAGENET_MEAN).view(1, 1, 3),
+        Augmentation(ResizedCrop(crop_px=SIDE_PX)),
         seed=0,
         batch_images=BATCH_IMAGES,
         device=device,

@@ -47,6 +47,13 @@ def decode(content: bytes, name: str) -> Image.Image:
     return _decoded(content, name, _as_the_reference)
 
 
+def is_taken(width: int, height: int) -> bool:
+    """Tell whether `decode` takes an image of that size."""
+    most = Image.MAX_IMAGE_PIXELS
+    few = most is None or width * height <= most
+    return few and max(width, height) <= LONGEST_RATIO * min(width, height)
+
+
 def decode_photo(content: bytes, name: str) -> Image.Image:
     """Decode the bytes of an image file, turned as its EXIF says, as 8-bit RGB.
 

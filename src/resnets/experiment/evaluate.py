@@ -397,12 +397,13 @@ def _split(checkpoint: Checkpoint, data: DataSet, split: Split) -> ImageSet:
     return train if split == "train" else validation
 
 
-def _held_out(checkpoint: Checkpoint) -> tuple[str, int] | None:
+def _held_out(checkpoint: Checkpoint) -> tuple[str, float] | None:
     """Return what of which data a network was not trained on: it is the same for every seed."""
     recipe = checkpoint.recipe
     if recipe is None:
         return None
-    return checkpoint.about["data"]["digest"], recipe.data.held_out_images
+    held_out = recipe.data.held_out_images or recipe.data.held_out_share
+    return checkpoint.about["data"]["digest"], held_out
 
 
 def _sentence(found: Sequence[Checkpoint], data: str, done: _Done) -> str:

@@ -29,9 +29,22 @@ from resnets.core.errors import DivergedError, ResNetsError, RunError, StorageEr
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
 from resnets.data.opening import Data
-from resnets.experiment import averaging, build, manifests, provenance, report, states, stopping
+from resnets.experiment import (
+    averaging,
+    build,
+    choosing,
+    manifests,
+    provenance,
+    report,
+    states,
+    stopping,
+    transfer,
+)
+from resnets.experiment import journal as journals
 from resnets.experiment.build import Parts
+from resnets.experiment.choosing import Best
 from resnets.experiment.journal import JOURNAL, Journal
+from resnets.experiment.transfer import Weights
 from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
 from resnets.recipes import codec
 from resnets.recipes.schedule import Plateau
@@ -79,6 +92,8 @@ def start(
     seed: int = 0,
     device: str | None = None,
     compiling: Compile = "auto",
+    weights: Weights | None = None,
+    workers: int | None = None,
 ) -> Run:
     """Train a recipe from its beginning in a new folder.
 
@@ -90,6 +105,8 @@ def start(
         seed: Of everything random.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
         compiling: "auto" compiles when the run is long enough to win the time back.
+        weights: What `recipe.transfer` names.
+        workers: How many threads read image files; by default one a processor.
 
     Raises:
         RunError: `out` holds something already.
@@ -103,7 +120,7 @@ def start(
         recipe, why = build.resolved(build.fitted(recipe, data), where)
         if team.led(lambda: _begun_before(out)):
             assert out is not None
-            return _resume(out.expanduser(), data, recipe, device, team, seed)
+            return _resume(out.expanduser(), data, recipe, device, workers, team, seed)
         compiled = _compilation(recipe, data, where, compiling)
         manifest = {
             "format": manifests.FORMAT,
@@ -124,8 +141,12 @@ def start(
             "hardware": hardware.describe(where),
             "provenance": provenance.collect(),
         }
+        if weights is not None:
+            manifest["weights"] = weights.describe(recipe)
         # Before anything is written.
-        parts = build.build(recipe, data, seed=seed, device=where, team=team)
+        parts = build.build(recipe, data, seed=seed, device=where, team=team, workers=workers)
+        if weights is not None:
+            transfer.start(parts, recipe, weights.checkpoint, build.class_names(data), team)
         folder = Path(team.led(lambda: str(manifests.new_folder(out, name))))
         with _alone(folder, team):
             manifest = team.led(lambda: _begin(folder, manifest))
@@ -137,6 +158,7 @@ def resume(
     data: Data | None = None,
     recipe: Recipe | None = None,
     device: str | None = None,
+    workers: int | None = None,
 ) -> Run:
     """Continue a run where its newest good checkpoint stands, to the same bits.
 
@@ -148,6 +170,7 @@ def resume(
         recipe: What the caller believes the run's recipe to be; by default the manifest's.
         device: Where to compute now; by default where the run began. Another kind of device
             rounds differently, and so does another number of processes.
+        workers: How many threads read image files; by default one a processor.
 
     Raises:
         RunError: The recipe or the data are not those it began with, or another process is
@@ -155,7 +178,7 @@ def resume(
         CheckpointError: The manifest is missing or damaged.
     """
     with processes.joined() as team:
-        return _resume(folder.expanduser(), data, recipe, device, team)
+        return _resume(folder.expanduser(), data, recipe, device, workers, team)
 
 
 def _resume(
@@ -163,6 +186,7 @@ def _resume(
     data: Data | None,
     recipe: Recipe | None,
     device: str | None,
+    workers: int | None,
     team: Team,
     seed: int | None = None,
 ) -> Run:
@@ -176,7 +200,7 @@ def _resume(
     if seed is not None and seed != manifest["seed"]:
         raise RunError(f"{folder}: began with seed {manifest['seed']}, not {seed}")
     if team.led((folder / FINISHED).exists):
-        return _already_finished(folder, team)
+        return _already_finished(folder, team, own.keep)
     if data is None:
         data = opening.open_data(manifest["data"]["where"])
     digest = data.digest
@@ -188,7 +212,7 @@ def _resume(
     where = _device_now(folder, manifest, device, team)
     with _alone(folder, team):
         if team.led((folder / FINISHED).exists):  # who trained it has come to the end
-            return _already_finished(folder, team)
+            return _already_finished(folder, team, own.keep)
         state = states.newest(folder, team)
         parts = build.build(
             own,
@@ -197,7 +221,11 @@ def _resume(
             device=where,
             mean_hwc=None if state is None else state.mean_hwc,
             team=team,
+            workers=workers,
         )
+        if own.transfer is not None and state is None:  # killed before it was first saved
+            found = transfer.opened(manifest["weights"]["where"], own.transfer.weights)
+            transfer.start(parts, own, found, manifest["classes"], team)
         return _train(folder, manifest, parts, own, state, team)
 
 
@@ -228,6 +256,7 @@ class _Saver:
     manifest: Mapping[str, Any]
     description: Mapping[str, Any]
     journal: Journal
+    best: Best
     last_s: float = field(default_factory=time.perf_counter)
     cost_s: float = 0.0
     asked: bool = False
@@ -248,8 +277,10 @@ class _Saver:
             "update": number,
             "since_log": self.journal.since_log(),
             "scaler": parts.precision.scaler.state_dict(),
+            "best": self.best.about(),
         }
-        artifacts.save_tensors(states.path_of(self.folder, number), states.of_run(parts), about)
+        tensors = states.of_run(parts, self.best)
+        artifacts.save_tensors(states.path_of(self.folder, number), tensors, about)
         for old in states.paths(self.folder)[: -manifests.STATES_KEPT]:
             old.unlink(missing_ok=True)
         self.last_s = time.perf_counter()
@@ -259,7 +290,7 @@ class _Saver:
     def finish(self, parts: Parts, number: int) -> None:
         """Write the finished network, then drop the states it makes useless."""
         self._mend()
-        about = {**self.description, "update": number}
+        about = {**self.description, "update": number, "finished": True}
         artifacts.save_tensors(self.folder / FINISHED, states.of_kept(parts), about)
         shutil.rmtree(self.folder / STATES, ignore_errors=True)
         report.curves(self.journal.records, self.folder / CURVES, title=self.folder.name)
@@ -283,7 +314,7 @@ def _train(
     hardware.keep_memory()
     runtime = manifest["runtime"]
     torch.set_num_threads(min(runtime["threads"], torch.get_num_threads()))
-    done, window = states.restore(parts, state)
+    done, window, best = states.restore(parts, state)
     total, images = recipe.total_steps, recipe.batch_images
     every, compiled = _evaluate_every(recipe), runtime["compilation"]["value"] == "compiled"
     model: nn.Module = _compiled(parts.model) if compiled else parts.model
@@ -298,7 +329,7 @@ def _train(
         team.led(lambda: _open(folder, manifest, recipe, done, parts, team))
         journal = Journal(folder / JOURNAL, done, window, team)
         about = manifests.description(manifest, parts.preprocess)
-        saver, poll = _Saver(folder, manifest, about, journal), Poll(team)
+        saver, poll = _Saver(folder, manifest, about, journal, best), Poll(team)
         for update in updates(
             model,
             parts.loss_of,
@@ -318,9 +349,7 @@ def _train(
             if due(update.number, _LOG_EVERY, total):
                 _check(journal.log(images), update, folder, team)
             if due(update.number, every, total):
-                begun = time.perf_counter()
-                journal.write(update.number, dict(parts.evaluator.run(parts.kept)))
-                journal.leave_out(time.perf_counter() - begun)
+                total = _evaluate(parts, recipe, journal, best, update.number)
             told, save = poll(stop[0] if stop else 0, team.leads and saver.due())
             if (told or save) and update.number < total:
                 _check_finite(parts, update, folder, team)
@@ -328,12 +357,31 @@ def _train(
             bar.advance(images, journal.note)
             if told and update.number < total:
                 raise stopping.interrupted(folder, update.number, total, told)
+            if update.number == total:
+                break
         _check_finite(parts, update, folder, team)
-        if recipe.true_averages:
-            averaging.of_run(parts.kept, parts.batch_of, parts.division)
-            journal.write(total, dict(parts.evaluator.run(parts.kept)))
-        team.led(lambda: saver.finish(parts, total))
-    return _result(folder, journal.records)
+        _end(parts, recipe, journal, best, total)
+        team.led(lambda: saver.finish(parts, best.update if recipe.keep == "best" else total))
+    return _result(folder, journal.records, recipe.keep)
+
+
+def _evaluate(parts: Parts, recipe: Recipe, journal: Journal, best: Best, number: int) -> int:
+    """Evaluate after an update; return the last update to do, which may be this one."""
+    begun = time.perf_counter()
+    journal.write(number, dict(parts.evaluator.run(parts.kept)))
+    journal.leave_out(time.perf_counter() - begun)
+    if recipe.keep == "best" or recipe.patience is not None:
+        best.offer(parts.kept, number, journal.errors_percent[-1])
+    return number if best.waited == recipe.patience else recipe.total_steps
+
+
+def _end(parts: Parts, recipe: Recipe, journal: Journal, best: Best, total: int) -> None:
+    """Make the network that is kept what the recipe says the run ends with."""
+    if recipe.true_averages:
+        averaging.of_run(parts.kept, parts.batch_of, parts.division)
+        journal.write(total, dict(parts.evaluator.run(parts.kept)))
+    if recipe.keep == "best":
+        parts.kept.load_state_dict(best.tensors)
 
 
 def _compiled(model: nn.Module) -> nn.Module:
@@ -429,7 +477,7 @@ def _check_finite(parts: Parts, update: Update, folder: Path, team: Team) -> Non
         _check(math.nan, update, folder, team)
 
 
-def _already_finished(folder: Path, team: Team) -> Run:
+def _already_finished(folder: Path, team: Team, keep: str) -> Run:
     """Return a finished run's result, and finish what a kill at its very end left undone."""
 
     def finish() -> list[dict[str, Any]]:
@@ -440,18 +488,23 @@ def _already_finished(folder: Path, team: Team) -> Run:
         shutil.rmtree(folder / STATES, ignore_errors=True)
         return records
 
-    return _result(folder, team.led(finish))
+    return _result(folder, team.led(finish), keep)
 
 
-def _result(folder: Path, records: Sequence[Mapping[str, Any]]) -> Run:
-    for record in reversed(records):
-        for split in ("test", "validation"):
-            if f"{split}_top1_error_percent" in record:
-                return Run(
-                    folder=folder,
-                    split=split,
-                    images=record.get(f"{split}_images", 0),
-                    top1_error_percent=record[f"{split}_top1_error_percent"],
-                    updates=record.get("update", 0),
-                )
-    raise RunError(f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it")
+def _result(folder: Path, records: Sequence[Mapping[str, Any]], keep: str) -> Run:
+    split = journals.split(records)
+    key = f"{split}_top1_error_percent"
+    measured = [record for record in records if key in record]
+    if not measured:
+        raise RunError(
+            f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it"
+        )
+    kept = choosing.best_record(measured, key) if keep == "best" else measured[-1]
+    assert kept is not None
+    return Run(
+        folder=folder,
+        split=split,
+        images=kept.get(f"{split}_images", 0),
+        top1_error_percent=kept[key],
+        updates=measured[-1].get("update", 0),
+    )

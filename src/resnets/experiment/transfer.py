@@ -1,21 +1,56 @@
 """A run that begins with trained weights: what they ask of its recipe, and its first network."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from resnets.core.errors import ModelError, RecipeError
+from resnets.core.processes import Team
 from resnets.data.files import ImageFiles
 from resnets.data.preprocess import Preprocess
 from resnets.experiment import probing
+from resnets.experiment.build import Parts
 from resnets.inference import opening, published
 from resnets.inference.checkpoints import Checkpoint
-from resnets.models import freezing, zoo
+from resnets.models import zoo
 from resnets.models.making import Network
 from resnets.recipes.schema import Recipe, TestView, Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Trained weights that somebody named.
+
+    Args:
+        where: A run, a file or a published name.
+        checkpoint: What lies there.
+    """
+
+    where: str | Path
+    checkpoint: Checkpoint
+
+    @staticmethod
+    def of(where: str | Path) -> "Weights":
+        """Open them.
+
+        Raises:
+            CheckpointError: There are none, or they are damaged.
+            FetchError: They are published and cannot be fetched.
+        """
+        return Weights(where, opening.checkpoint(where))
+
+    def describe(self, recipe: Recipe) -> dict[str, str]:
+        """Return what a run's manifest says of them: enough to open them again."""
+        assert recipe.transfer is not None
+        published_name = str(self.where) in published.NAMES
+        return {
+            "name": str(self.where),
+            "where": str(self.where) if published_name else str(Path(self.where).resolve()),
+            "sha256": self.checkpoint.weights_sha256,
+        }
 
 
 def name_of(where: str | Path, found: Checkpoint) -> str:
@@ -43,19 +78,19 @@ def opened(where: str | Path, named: str) -> Checkpoint:
     return found
 
 
-def fitted(recipe: Recipe, where: str | Path, found: Checkpoint, network: bool) -> Recipe:
+def fitted(recipe: Recipe, weights: Weights, *, network: bool) -> Recipe:
     """Return the recipe for weights: their network, and images as it was trained to see them.
 
     Args:
         recipe: It has the classes of the data.
-        where: What was asked for: a run, a file or a published name.
-        found: What lies there.
+        weights: To begin with.
         network: Whether the recipe's network was asked for and has to be that of the weights; else
             it becomes theirs.
 
     Raises:
         ModelError: The weights are of another network than was asked for.
     """
+    where, found = weights.where, weights.checkpoint
     theirs = replace(found.spec, classes=recipe.model.classes)
     if not network:
         recipe = replace(recipe, model=theirs)
@@ -86,17 +121,19 @@ def fitted(recipe: Recipe, where: str | Path, found: Checkpoint, network: bool) 
     )
 
 
-def prepare(model: Network, recipe: Recipe) -> None:
-    """Freeze what the recipe says, in place. The tensors keep their names and values.
+def start(
+    parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str], team: Team
+) -> None:
+    """Put trained weights into the parts of a run that has not begun, in every process of a team.
 
     Raises:
-        ModelError: The network has fewer stages than are to be frozen.
+        ModelError: The weights are not of this network.
+        DataError: An image cannot be read or decoded.
     """
-    if recipe.transfer is None:
-        return
-    freezing.freeze(model, recipe.transfer.frozen_stages)
-    if recipe.transfer.fixed_bn:
-        freezing.fix_bn(model)
+    team.led(lambda: begin(parts.model, recipe, found, classes, parts.train, parts.preprocess))
+    parts.model.load_state_dict(team.share_tensors(parts.model.state_dict()))
+    if parts.ema is not None:
+        parts.ema.restore(parts.model.state_dict())
 
 
 def begin(
