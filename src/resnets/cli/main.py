@@ -45,6 +45,10 @@ def train(
         int | None, typer.Option(metavar="N", help="Images in a batch, on all devices together.")
     ] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="Base learning rate.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="W", help="Begin from a run, a file, or published weights."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="A new folder for the run. [default: runs/RECIPE]"),
@@ -56,6 +60,10 @@ def train(
         Path | None, typer.Option(metavar="RUN", help="Continue this run; needs nothing else.")
     ] = None,
     device: Device = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Threads that read images. [default: one a core]"),
+    ] = None,
     compiling: Annotated[
         Literal["auto", "on", "off"],
         typer.Option("--compile", help="auto: when the run is long enough to win the time back."),
@@ -70,7 +78,12 @@ def train(
     from resnets.experiment import asking
 
     changes = asking.Changes(
-        model=model, epochs=epochs, batch_images=batch_size, rate=lr, settings=tuple(settings or ())
+        model=model,
+        epochs=epochs,
+        batch_images=batch_size,
+        rate=lr,
+        settings=tuple(settings or ()),
+        weights=weights,
     )
     if resume is not None:
         compiled = None if compiling == "auto" else compiling
@@ -78,10 +91,17 @@ def train(
         named = [flag for flag, value in fixed.items() if value is not None]
         if named:
             raise ResNetsError(f"{named[0]}: --resume keeps what the run began with; leave it out")
-        finished = asking.resume(resume, recipe, data, changes, device=device)
+        finished = asking.resume(resume, recipe, data, changes, device=device, workers=workers)
     else:
         finished = asking.start(
-            recipe, data, changes, out=out, seed=seed or 0, device=device, compiling=compiling
+            recipe,
+            data,
+            changes,
+            out=out,
+            seed=seed or 0,
+            device=device,
+            compiling=compiling,
+            workers=workers,
         )
     if launcher.leads():
         output.finished(finished, json)

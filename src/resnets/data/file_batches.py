@@ -177,9 +177,7 @@ class FileBatches:
         used = []
         for pixels_hwc, (index, cut, chosen) in zip(pixels_nhwc, todo, strict=True):
             view_hwc, found = self.aside.readable(index, partial(self._view, cut))
-            if (
-                self.augmentation.policy is not None
-            ):  # it sees the image flipped, as the references do
+            if self.augmentation.policy is not None:  # which sees the image flipped
                 view_hwc = operations.apply(view_hwc[:, ::-1] if cut.flip else view_hwc, chosen)
             pixels_hwc[:] = view_hwc
             used.append(found)

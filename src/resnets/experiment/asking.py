@@ -6,20 +6,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from resnets.core.errors import DataError, RecipeError
+from resnets.core import launcher
+from resnets.core.errors import DataError, RecipeError, ResNetsError
 from resnets.data import imagenet, opening
-from resnets.data.files import FileData
+from resnets.data.files import SPLITS, FileData
 from resnets.data.opening import Data
 from resnets.data.sets import DataSet
-from resnets.experiment import build, manifests, run
+from resnets.experiment import build, manifests, report_page, run, transfer
 from resnets.experiment.run import Compile, Run
 from resnets.models import zoo
 from resnets.models.spec import ModelSpec, ResNetSpec
 from resnets.recipes import catalogue, codec, rates
+from resnets.recipes import folder as folder_recipes
 from resnets.recipes.schema import Recipe
 
+_CHECKED_IMAGES: Final = 50_000  # of a data set that is checked for the report; more take long
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 
@@ -34,6 +37,8 @@ class Changes:
             recipe's `rate_rule`, where it is not set too.
         rate: Base learning rate.
         settings: `a.b=value`, applied last. What is changed has no `expected` result any more.
+        weights: What to begin from: a run, a file, or a name of `resnets weights list`. By default
+            what the recipe names.
     """
 
     model: str | None = None
@@ -41,6 +46,7 @@ class Changes:
     batch_images: int | None = None
     rate: float | None = None
     settings: Sequence[str] = ()
+    weights: str | Path | None = None
 
     def apply(self, recipe: Recipe, data: Data) -> Recipe:
         """Return the recipe with these changes, fitted to the data.
@@ -109,6 +115,7 @@ def start(
     seed: int = 0,
     device: str | None = None,
     compiling: Compile = "auto",
+    workers: int | None = None,
 ) -> Run:
     """Train a recipe by its name; without one, the recipe that fits the data.
 
@@ -120,6 +127,7 @@ def start(
         seed: Of everything random.
         device: Where to compute.
         compiling: Whether to compile.
+        workers: How many threads read image files.
 
     Raises:
         ResNetsError: Anything in the request is wrong; nothing was written.
@@ -132,13 +140,23 @@ def start(
         name = _fitting(opened)
         recipe = catalogue.named(name)
     assert name is not None
+    recipe, weights = _for_weights(_for_data(recipe, name, opened), changes, opened)
     changed = changes.apply(recipe, opened)
     if told := rates.note(recipe, changed):
         sys.stderr.write(f"note         {told}\n")
-    recipe = changed
-    return run.start(
-        recipe, opened, name=name, out=out, seed=seed, device=device, compiling=compiling
+    finished = run.start(
+        changed,
+        opened,
+        name=name,
+        out=out,
+        seed=seed,
+        device=device,
+        compiling=compiling,
+        weights=weights,
+        workers=workers,
     )
+    _write_page(finished, opened)
+    return finished
 
 
 def resume(
@@ -148,6 +166,7 @@ def resume(
     changes: Changes,
     *,
     device: str | None = None,
+    workers: int | None = None,
 ) -> Run:
     """Continue a run. The recipe and data named beside it must be what the run began with.
 
@@ -160,12 +179,64 @@ def resume(
     if name is not None or not changes.none:
         manifest = manifests.read(folder)
         own = codec.from_tree(manifest["recipe"])
-        base = own if name is None else catalogue.named(name)
         opened = opened or _open(manifest["data"]["where"], None)
+        base = own
+        if name is not None:
+            began = manifest.get("weights", {}).get("where")
+            weighed = replace(changes, weights=changes.weights or began)
+            base, _ = _for_weights(_for_data(catalogue.named(name), name, opened), weighed, opened)
         named = changes.apply(base, opened)
         if named.precision == "auto":  # decided when the run began
             named = replace(named, precision=own.precision)
-    return run.resume(folder, opened, named, device)
+    finished = run.resume(folder, opened, named, device, workers)
+    _write_page(finished, opened)
+    return finished
+
+
+def _for_data(recipe: Recipe, name: str, data: Data) -> Recipe:
+    """Return a recipe that fits itself to its data, fitted; any other as it is."""
+    if name != folder_recipes.FINETUNE or not isinstance(data, FileData):
+        return recipe
+    train = next(data.splits[each] for each in SPLITS if each in data.splits)
+    return folder_recipes.fitted(recipe, len(train), splits=len(data.splits))
+
+
+def _for_weights(
+    recipe: Recipe, changes: Changes, data: Data
+) -> tuple[Recipe, transfer.Weights | None]:
+    """Return the recipe for the weights that it begins with, and these; None from scratch."""
+    where = changes.weights
+    if where is None and recipe.transfer is not None:
+        where = recipe.transfer.weights
+    if where is None:
+        return recipe, None
+    build.fitted(replace(recipe, data=replace(recipe.data, name="")), data)  # before any fetching
+    weights = transfer.Weights.of(where)
+    classes = len(build.class_names(data))
+    recipe = replace(recipe, model=replace(recipe.model, classes=classes))
+    if changes.model is not None:
+        recipe = replace(recipe, model=replace(zoo.named(changes.model), classes=classes))
+    return transfer.fitted(recipe, weights, network=changes.model is not None), weights
+
+
+def _write_page(finished: Run, data: Data | None) -> None:
+    """Write the report of a run that learnt somebody's own images; the run stands without it."""
+    path = finished.folder / report_page.PAGE
+    manifest = manifests.read(finished.folder)
+    if manifest["recipe"].get("transfer") is None or path.exists() or not launcher.leads():
+        return
+    try:
+        opened = _open(manifest["data"]["where"], None) if data is None else data
+        findings: dict[str, Any] | None = None if _images(opened) <= _CHECKED_IMAGES else {}
+        report_page.write(finished.folder, opened, findings)
+    except ResNetsError as err:
+        sys.stderr.write(f"note         no {report_page.PAGE}: {err}\n")
+
+
+def _images(data: Data) -> int:
+    if isinstance(data, FileData):
+        return sum(map(len, data.splits.values()))
+    return len(data.train) + len(data.test)
 
 
 def _dropping_as(old: ModelSpec, new: ModelSpec) -> ModelSpec:
@@ -191,10 +262,12 @@ def _open(data: Data | str | Path | None, recipe: Recipe | None) -> Data:
 
 def _fitting(data: Data) -> str:
     if isinstance(data, FileData):
-        raise DataError(
-            f"{data.name}: image files, for which a recipe must be named: "
-            f"resnets train imagenet.resnet18 --data {shlex.quote(data.where)}"
-        )
+        if data.name == "imagenet":
+            raise DataError(
+                f"{data.name}: a recipe must be named: "
+                f"resnets train imagenet.resnet50 --data {shlex.quote(data.where)}"
+            )
+        return folder_recipes.FINETUNE
     if data.name not in catalogue.FOR_DATA:
         raise DataError(f"{data.name}: no recipe is made for it; name one: resnets list recipes")
     return catalogue.FOR_DATA[data.name]
