@@ -5,6 +5,7 @@ depends on its number alone: resuming restores nothing, and no thread can change
 """
 
 import os
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ class FileBatches:
         self._scale_x = (1 / (255 * self._std)).expand(row[-2:]).flatten().to(device)
         shift = -mean_hwc / self._std
         self._shift_yx = (shift if len(row) == 3 else shift[0]).expand(row).flatten(-2).to(device)
+        self._pixels, self._prepared = _Memory(np.uint8), _Memory(np.float32)
         self._pool = ThreadPoolExecutor(workers or processors(), "decoding")
         self._shares = shares
         self._ahead: dict[tuple[int, Share], _Reading] = {}
@@ -111,6 +113,28 @@ class FileBatches:
         Raises:
             DataError: More images cannot be read than training puts up with.
         """
+        reading, used = self._read(number, share)
+        images_nchw = self._ready(reading)
+        labels_n = self._labels_n[used].to(self.device)
+        return self._mixed(images_nchw, labels_n, number, share)
+
+    def read(self, number: int, share: Share = WHOLE) -> Tensor:
+        """Return what the device is sent for a share: uint8, (n, side, side, 3), on the CPU.
+
+        It is not flipped, lit, erased or mixed yet.
+
+        Raises:
+            DataError: As when called.
+        """
+        return self._read(number, share)[0].pixels_nhwc
+
+    def wait(self) -> None:
+        """Wait until everything that was begun ahead is read, as one does who takes the time."""
+        for reading in self._ahead.values():
+            reading.wait()
+
+    def _read(self, number: int, share: Share) -> tuple["_Reading", list[int]]:
+        """Begin what is wanted soon, give up what is not; wait for a share, and say of which images."""
         wanted = self._coming(number, share)
         for given_up in set(self._ahead).difference(wanted):
             self._ahead.pop(given_up).cancel()
@@ -118,15 +142,7 @@ class FileBatches:
             if each not in self._ahead:
                 self._ahead[each] = self._begin(*each)
         reading = self._ahead.pop((number, share))
-        used = reading.wait()
-        images_nchw = self._ready(reading)
-        labels_n = self._labels_n[used].to(self.device)
-        return self._mixed(images_nchw, labels_n, number, share)
-
-    def wait(self) -> None:
-        """Wait until everything that was begun ahead is read, as one does who takes the time."""
-        for reading in self._ahead.values():
-            reading.wait()
+        return reading, reading.wait()
 
     def _coming(self, number: int, share: Share) -> list[tuple[int, Share]]:
         """Return what is asked for now and what will be next."""
@@ -154,7 +170,7 @@ class FileBatches:
         pixels_nhwc = (
             torch.empty(shape, dtype=torch.uint8, pin_memory=True)
             if self.device.type == "cuda"
-            else _empty(shape, torch.uint8, self.device)
+            else self._pixels.lend(shape)
         )
         tasks = [
             self._pool.submit(self._fill, pixels_nhwc.numpy()[at:end], todo[at:end])
@@ -193,8 +209,11 @@ class FileBatches:
         pixels_nchw = pixels_nhwc.permute(0, 3, 1, 2)
         for flipped in reading.flipped:
             pixels_nchw[flipped] = pixels_nchw[flipped].flip(2)
-        ready_nhwc = _empty(pixels_nhwc.shape, torch.float32, self.device)
-        at_once = _IMAGES_AT_ONCE if self.device.type == "cpu" else len(pixels_nhwc)
+        if self.device.type == "cuda":
+            ready_nhwc = torch.empty_like(pixels_nhwc, dtype=torch.float32)
+            at_once = len(pixels_nhwc)
+        else:
+            ready_nhwc, at_once = self._prepared.lend(tuple(pixels_nhwc.shape)), _IMAGES_AT_ONCE
         for pixels, ready in zip(
             pixels_nhwc.flatten(2).split(at_once), ready_nhwc.flatten(2).split(at_once), strict=True
         ):
@@ -234,16 +253,24 @@ def processors() -> int:
     return (len(allowed(0)) if allowed else os.cpu_count()) or 1
 
 
-def _empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return memory for a batch.
+class _Memory:
+    """Memory for batches on a CPU, lent again once nobody has a tensor in it any more.
 
-    On a CPU it comes from numpy, which asks the system for huge pages: mapping 150 small ones takes
-    a third of the time that an image takes in all (docs/lab-log.md).
+    To map new memory takes the system a third of the time that an image takes in all, and 38 MB or
+    more are new every time (docs/lab-log.md).
     """
-    if device.type != "cpu":
-        return torch.empty(shape, dtype=dtype, device=device)
-    kinds = {torch.uint8: np.uint8, torch.float32: np.float32}
-    return torch.from_numpy(np.empty(shape, kinds[dtype]))
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self._dtype = dtype
+        self._free: dict[tuple[int, ...], list[np.ndarray]] = {}
+
+    def lend(self, shape: tuple[int, ...]) -> Tensor:
+        """Return a tensor of that shape with anything in it."""
+        free = self._free.setdefault(shape, [])
+        memory = free.pop() if free else np.empty(shape, self._dtype)
+        lent = memory.view()  # lives as long as a tensor that was made of it
+        weakref.finalize(lent, free.append, memory).atexit = False
+        return torch.from_numpy(lent)
 
 
 @dataclass(frozen=True, slots=True)
