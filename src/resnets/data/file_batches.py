@@ -134,7 +134,7 @@ class FileBatches:
             reading.wait()
 
     def _read(self, number: int, share: Share) -> tuple["_Reading", list[int]]:
-        """Begin what is wanted soon, give up what is not; wait for a share, and say of which images."""
+        """Begin what is wanted soon, give up what is not, and wait for a share."""
         wanted = self._coming(number, share)
         for given_up in set(self._ahead).difference(wanted):
             self._ahead.pop(given_up).cancel()
