@@ -5,7 +5,7 @@ depends on its number alone: resuming restores nothing, and no thread can change
 """
 
 import os
-from collections.abc import Sequence
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +24,7 @@ from resnets.data.order import Order
 
 _BATCHES_AHEAD: Final = 3
 _IMAGES_A_TASK: Final = 8  # handing an image of its own to a thread costs as much as resizing it
-_IMAGES_AT_ONCE: Final = 16  # so many, as float32, are still in the cache at the second operation
+_IMAGES_AT_ONCE: Final = 8  # so many, as float32, are still in the cache at the second operation
 
 
 class FileBatches:
@@ -68,6 +68,8 @@ class FileBatches:
         row = (*mean_hwc.shape[:-2], augment.crop_px, 3)
         self._scale_x = (1 / (255 * self._std)).expand(row[-2:]).flatten().to(device)
         self._shift_yx = (-mean_hwc / self._std).expand(row).flatten(-2).to(device)
+        self._shape = (batch_images, augment.crop_px, augment.crop_px, 3)
+        self._pixels, self._ready = _Memory(self._shape, np.uint8), _Memory(self._shape, np.float32)
         self._pool = ThreadPoolExecutor(workers or processors(), "decoding")
         self._ahead: dict[int, _Reading] = {}
 
@@ -84,26 +86,27 @@ class FileBatches:
             if each not in self._ahead:
                 self._ahead[each] = self._begin(each)
         reading = self._ahead.pop(number)
-        for task in reading.tasks:
-            task.result()
+        reading.wait()
         ready_nhwc = self._prepared(reading)
         index_n = torch.from_numpy(reading.index_n).to(self.device, non_blocking=True)
         return Batch(ready_nhwc.permute(0, 3, 1, 2), self._labels_n[index_n])
 
+    def wait(self) -> None:
+        """Wait until every batch that was begun ahead is read, as one does who takes the time."""
+        for reading in self._ahead.values():
+            reading.wait()
+
     def _begin(self, number: int) -> "_Reading":
         """Choose what is done to each image of a batch, and let the threads begin."""
-        side_px = self.augment.crop_px
-        shape = (self.batch_images, side_px, side_px, 3)
         pixels_nhwc = (
-            torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+            torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)
             if self.device.type == "cuda"
-            else _empty(shape, torch.uint8, self.device)
+            else self._pixels.lend()
         )
-        parts, cuts, lights = self.order(number), [], []
-        for epoch, index_n in parts:
-            cuts_of_part, light_n3 = crops.choose(self.augment, self.order.seed, epoch, index_n)
-            cuts += cuts_of_part
-            lights.append(light_n3)
+        parts = self.order(number)
+        chosen = [crops.choose(self.augment, self.order.seed, *part) for part in parts]
+        cuts = [cut for cuts_of_part, _ in chosen for cut in cuts_of_part]
+        lights = [light_n3 for _, light_n3 in chosen if light_n3 is not None]
         index_n = np.concatenate([index_n for _, index_n in parts])
         tasks = [
             self._pool.submit(
@@ -114,7 +117,7 @@ class FileBatches:
             )
             for at in range(0, self.batch_images, _IMAGES_A_TASK)
         ]
-        light_n3 = None if lights[0] is None else np.concatenate(lights)
+        light_n3 = np.concatenate(lights) if lights else None
         flipped = [place for place, cut in enumerate(cuts) if cut.flip]
         return _Reading(index_n, pixels_nhwc, tasks, flipped, light_n3)
 
@@ -137,8 +140,13 @@ class FileBatches:
         pixels_nchw = pixels_nhwc.permute(0, 3, 1, 2)
         for flipped in reading.flipped:
             pixels_nchw[flipped] = pixels_nchw[flipped].flip(2)
-        ready_nhwc = _empty(pixels_nhwc.shape, torch.float32, self.device)
-        at_once = _IMAGES_AT_ONCE if self.device.type == "cpu" else len(pixels_nhwc)
+        if self.device.type == "cuda":
+            ready_nhwc, at_once = (
+                torch.empty_like(pixels_nhwc, dtype=torch.float32),
+                len(pixels_nhwc),
+            )
+        else:
+            ready_nhwc, at_once = self._ready.lend(), _IMAGES_AT_ONCE
         for pixels, ready in zip(
             pixels_nhwc.flatten(2).split(at_once), ready_nhwc.flatten(2).split(at_once), strict=True
         ):
@@ -177,15 +185,23 @@ def unreadable(err: DataError) -> DataError:
     )
 
 
-def _empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return memory for a batch.
+class _Memory:
+    """Memory for batches on a CPU, lent again once nobody has a tensor in it any more.
 
-    On a CPU it comes from numpy, which asks the system for huge pages: mapping 150 small ones takes
-    a third of the time that an image takes in all (docs/lab-log.md).
+    To map new memory takes the system a third of the time that an image takes in all, and 38 MB or
+    more are new every time (docs/lab-log.md).
     """
-    if device.type != "cpu":
-        return torch.empty(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.empty(shape, {torch.uint8: np.uint8, torch.float32: np.float32}[dtype]))
+
+    def __init__(self, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+        self._shape, self._dtype = shape, dtype
+        self._free: list[np.ndarray] = []
+
+    def lend(self) -> Tensor:
+        """Return a tensor of that shape with anything in it."""
+        memory = self._free.pop() if self._free else np.empty(self._shape, self._dtype)
+        lent = memory.view()  # lives as long as a tensor that was made of it
+        weakref.finalize(lent, self._free.append, memory).atexit = False
+        return torch.from_numpy(lent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +213,11 @@ class _Reading:
     tasks: list[Future[None]]
     flipped: list[int]
     light_n3: np.ndarray | None
+
+    def wait(self) -> None:
+        """Wait for the pixels; raise what went wrong with the first image that went wrong."""
+        for task in self.tasks:
+            task.result()
 
     def cancel(self) -> None:
         """Begin nothing more of it."""

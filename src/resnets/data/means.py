@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -57,7 +56,7 @@ def _counted(files: ImageFiles, wanted: Preprocess) -> Tensor:
     view = partial(_view, files, wanted)
     with (
         progress.reporting("taking the mean", total=len(files), unit="images") as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(file_batches.processors()) as pool,
     ):
         for first in range(0, len(files), _AT_ONCE):
             part = range(first, min(first + _AT_ONCE, len(files)))
