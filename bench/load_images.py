@@ -6,8 +6,9 @@ Random resized crops of 224 px, flipped and normalised, float32, in batches of 2
 full-size files of ../shared/data/imagenet-fullsize-150, again and again. The process is pinned to
 one core. torchvision transforms PIL images in a DataLoader, in the process itself and, as the
 second row, in one worker process on the same core. Ours reads the same files, and copies of them
-whose shorter side was resized to 320 and 256 px (JPEG quality 90), in one thread. Contestants take
-turns, and what ours reads ahead within its turn counts as its time.
+whose shorter side was resized to 320 and 256 px (JPEG quality 90), in one thread: up to uint8,
+which is all that a core does where there is a GPU, and up to float32. Contestants take turns, and
+what ours reads ahead within its turn counts as its time.
 
 A shared machine makes all of them slower and none of the ratios better, so the processor time an
 image takes stands beside the rates, for those that have no worker process.
@@ -91,7 +92,7 @@ def torchvisions(workers: int) -> Turn:
     return turn
 
 
-def ours(folder: Path) -> Turn:
+def ours(folder: Path, *, normalised: bool) -> Turn:
     names = sorted(path.name for path in folder.iterdir())
     image_files = ImageFiles(tuple(names), torch.arange(len(names)), files.reader(folder, names))
     batch_of = FileBatches(
@@ -108,7 +109,8 @@ def ours(folder: Path) -> Turn:
 
     def turn() -> None:
         for _ in range(BATCHES_A_TURN):
-            batch_of(next(numbers))
+            number = next(numbers)
+            _ = batch_of(number) if normalised else batch_of.read(number)
         batch_of.wait()  # so that each turn begins with as much ready as it leaves
 
     return turn
@@ -155,11 +157,14 @@ def main() -> None:
         turns = {
             "torchvision: PIL transforms, in the process": torchvisions(workers=0),
             "torchvision: PIL transforms, one worker process": torchvisions(workers=1),
-            "ours: the same files": ours(PHOTOS),
         }
-        for side_px in SIDES_PX:
-            copies = smaller_copies(side_px, Path(folder) / str(side_px))
-            turns[f"ours: copies of shorter side {side_px}"] = ours(copies)
+        for side_px in (None, *SIDES_PX):
+            what, photos = "the same files", PHOTOS
+            if side_px is not None:
+                what = f"shorter side {side_px}"
+                photos = smaller_copies(side_px, Path(folder) / str(side_px))
+            turns[f"ours: {what}, uint8"] = ours(photos, normalised=False)
+            turns[f"ours: {what}, float32"] = ours(photos, normalised=True)
         rates, processor_ms = rounds(turns)
     rows = compared.rows(rates)
     result = {

@@ -79,6 +79,28 @@ class FileBatches:
         Raises:
             DataError: An image of it cannot be read or decoded.
         """
+        reading = self._read(number)
+        ready_nhwc = self._prepared(reading)
+        index_n = torch.from_numpy(reading.index_n).to(self.device, non_blocking=True)
+        return Batch(ready_nhwc.permute(0, 3, 1, 2), self._labels_n[index_n])
+
+    def read(self, number: int) -> Tensor:
+        """Return what the device is sent for that batch: uint8, (n, side, side, 3), on the CPU.
+
+        It is neither flipped nor lit yet.
+
+        Raises:
+            DataError: As when called.
+        """
+        return self._read(number).pixels_nhwc
+
+    def wait(self) -> None:
+        """Wait until every batch that was begun ahead is read, as one does who takes the time."""
+        for reading in self._ahead.values():
+            reading.wait()
+
+    def _read(self, number: int) -> "_Reading":
+        """Begin what is wanted soon, give up what is not, and wait for one batch."""
         wanted = range(number, number + 1 + _BATCHES_AHEAD)
         for given_up in set(self._ahead).difference(wanted):
             self._ahead.pop(given_up).cancel()
@@ -87,14 +109,7 @@ class FileBatches:
                 self._ahead[each] = self._begin(each)
         reading = self._ahead.pop(number)
         reading.wait()
-        ready_nhwc = self._prepared(reading)
-        index_n = torch.from_numpy(reading.index_n).to(self.device, non_blocking=True)
-        return Batch(ready_nhwc.permute(0, 3, 1, 2), self._labels_n[index_n])
-
-    def wait(self) -> None:
-        """Wait until every batch that was begun ahead is read, as one does who takes the time."""
-        for reading in self._ahead.values():
-            reading.wait()
+        return reading
 
     def _begin(self, number: int) -> "_Reading":
         """Choose what is done to each image of a batch, and let the threads begin."""

@@ -78,6 +78,14 @@ def test_a_batch_is_float32_in_channels_last_memory(made):
     assert batch.labels_n.dtype == torch.int64
 
 
+def test_what_is_read_is_the_batch_before_it_is_flipped_and_scaled(made):
+    augment = ResizedCrop(crop_px=8, flip=False)
+    pixels_nhwc = made(augment=augment).read(2)
+    batch = made(augment=augment, mean_hwc=torch.zeros(3))(2)
+    assert pixels_nhwc.dtype == torch.uint8
+    assert torch.allclose(batch.images_nchw, pixels_nhwc.permute(0, 3, 1, 2) / 255, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [1, 3, 10, 25])
 def test_every_image_comes_once_an_epoch_though_batches_straddle_epochs(made, size):
     batch_of = made(batch_images=size)
