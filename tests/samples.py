@@ -25,6 +25,22 @@ def jpeg(seed, width=90, height=70):
     return made.getvalue()
 
 
+def photo(width, height, seed=0, cell_px=12):
+    """Coarse shapes in colour with some grain, as a camera makes them."""
+    draw = np.random.default_rng(seed)
+    cells = (height // cell_px + 2, width // cell_px + 2, 3)
+    coarse = Image.fromarray(draw.integers(0, 256, cells, dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    grain = draw.integers(-6, 7, smooth.shape)
+    return Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
+
+
+def saved(image, kind="JPEG", **options):
+    made = io.BytesIO()
+    image.save(made, kind, **options)
+    return made.getvalue()
+
+
 def archive(members, mode="w"):
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode=mode) as tar:

@@ -113,7 +113,8 @@ class Cut(Protocol):
     """Where one image is cut, and whether what is cut out is flipped."""
 
     @property
-    def flip(self) -> bool: ...
+    def flip(self) -> bool:
+        """Whether what is cut out is flipped."""
 
     def box(self, width: int, height: int) -> Box:
         """Return the box for an image of that size: inside it and not empty."""

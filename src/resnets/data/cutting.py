@@ -1,8 +1,7 @@
 """From the bytes of an image file to one resized box of it, decoding no more than that needs.
 
 The reference is what torchvision does: decode all of the image, cut the box out, resize it with
-antialiasing. Where nothing was scaled while decoding, pixels differ from that by one level at most
-(Pillow rounds once more); tests/unit/data/test_cutting.py says by how much where it was.
+antialiasing. How near the pixels are to those is in docs/images.md, and tests hold it.
 """
 
 from collections.abc import Callable
