@@ -30,7 +30,7 @@ import compared
 from resnets.core import hardware
 from resnets.data import files, images, preprocess
 from resnets.data.crops import ResizedCrop
-from resnets.data.file_batches import FileBatches
+from resnets.data.file_batches import Augmentation, FileBatches
 from resnets.data.files import ImageFiles
 from resnets.experiment import provenance
 
@@ -98,7 +98,7 @@ def ours(folder: Path, *, normalised: bool) -> Turn:
     batch_of = FileBatches(
         image_files,
         torch.tensor(preprocess.IMAGENET_MEAN),
-        ResizedCrop(),
+        Augmentation(ResizedCrop()),
         seed=0,
         batch_images=BATCH_IMAGES,
         device=torch.device("cpu"),
