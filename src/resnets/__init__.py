@@ -98,6 +98,7 @@ def train(
     seed: int = 0,
     device: str | None = None,
     compiling: "Compile" = "auto",
+    tensorboard: bool = False,
     settings: tuple[str, ...] = (),
 ) -> "Run":
     """Train a recipe by its name and return the finished run. See `resnets train`."""
@@ -113,6 +114,7 @@ def train(
         seed=seed,
         device=device,
         compiling=compiling,
+        tensorboard=tensorboard,
     )
 
 

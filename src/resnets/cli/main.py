@@ -60,6 +60,9 @@ def train(
         Literal["auto", "on", "off"],
         typer.Option("--compile", help="auto: when the run is long enough to win the time back."),
     ] = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write its events to RUN/tensorboard.")
+    ] = False,
     settings: Settings = None,
     json: Json = False,
 ) -> None:
@@ -74,14 +77,26 @@ def train(
     )
     if resume is not None:
         compiled = None if compiling == "auto" else compiling
-        fixed = {"--out": out, "--seed": seed, "--compile": compiled}
+        fixed = {
+            "--out": out,
+            "--seed": seed,
+            "--compile": compiled,
+            "--tensorboard": tensorboard or None,
+        }
         named = [flag for flag, value in fixed.items() if value is not None]
         if named:
             raise ResNetsError(f"{named[0]}: --resume keeps what the run began with; leave it out")
         finished = asking.resume(resume, recipe, data, changes, device=device)
     else:
         finished = asking.start(
-            recipe, data, changes, out=out, seed=seed or 0, device=device, compiling=compiling
+            recipe,
+            data,
+            changes,
+            out=out,
+            seed=seed or 0,
+            device=device,
+            compiling=compiling,
+            tensorboard=tensorboard,
         )
     if launcher.leads():
         output.finished(finished, json)

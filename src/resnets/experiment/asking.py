@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from resnets.core import launcher
 from resnets.core.errors import DataError, RecipeError
 from resnets.data import imagenet, opening
 from resnets.data.files import FileData
@@ -109,6 +110,7 @@ def start(
     seed: int = 0,
     device: str | None = None,
     compiling: Compile = "auto",
+    tensorboard: bool = False,
 ) -> Run:
     """Train a recipe by its name; without one, the recipe that fits the data.
 
@@ -120,6 +122,7 @@ def start(
         seed: Of everything random.
         device: Where to compute.
         compiling: Whether to compile.
+        tensorboard: Whether to write its events.
 
     Raises:
         ResNetsError: Anything in the request is wrong; nothing was written.
@@ -133,11 +136,18 @@ def start(
         recipe = catalogue.named(name)
     assert name is not None
     changed = changes.apply(recipe, opened)
-    if told := rates.note(recipe, changed):
+    if (told := rates.note(recipe, changed)) and launcher.leads():
         sys.stderr.write(f"note         {told}\n")
     recipe = changed
     return run.start(
-        recipe, opened, name=name, out=out, seed=seed, device=device, compiling=compiling
+        recipe,
+        opened,
+        name=name,
+        out=out,
+        seed=seed,
+        device=device,
+        compiling=compiling,
+        tensorboard=tensorboard,
     )
 
 

@@ -5,6 +5,7 @@ RUN/journal.jsonl                     what it measured, a line at a time
 RUN/checkpoints/update-N.safetensors  while it runs: the two newest states
 RUN/model.safetensors                 when it is finished: the network and all about it
 RUN/curves.png                        when it is finished
+RUN/tensorboard                       where it is asked for: the journal for TensorBoard
 RUN/.lock                             held by the process that is training
 
 Of several processes only the one that leads reads or writes any of these.
@@ -29,7 +30,16 @@ from resnets.core.errors import DivergedError, ResNetsError, RunError, StorageEr
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
 from resnets.data.opening import Data
-from resnets.experiment import averaging, build, manifests, provenance, report, states, stopping
+from resnets.experiment import (
+    averaging,
+    build,
+    events,
+    manifests,
+    provenance,
+    report,
+    states,
+    stopping,
+)
 from resnets.experiment.build import Parts
 from resnets.experiment.journal import Journal
 from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
@@ -80,6 +90,7 @@ def start(
     seed: int = 0,
     device: str | None = None,
     compiling: Compile = "auto",
+    tensorboard: bool = False,
 ) -> Run:
     """Train a recipe from its beginning in a new folder.
 
@@ -91,6 +102,7 @@ def start(
         seed: Of everything random.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
         compiling: "auto" compiles when the run is long enough to win the time back.
+        tensorboard: Whether TensorBoard's events are written too.
 
     Raises:
         RunError: `out` holds something already.
@@ -99,6 +111,8 @@ def start(
     """
     if out is None and launcher.place() is not None:
         raise RunError("torchrun: name the run's folder, where restarted processes find it: --out")
+    if tensorboard:
+        events.check()
     with processes.joined() as team:
         where = processes.device(device)
         recipe, why = build.resolved(build.fitted(recipe, data), where)
@@ -121,6 +135,7 @@ def start(
                 "precision": {"value": recipe.precision, "reason": why},
                 "compilation": {"value": compiled.value, "reason": compiled.reason},
                 "memory_format": "channels-last",
+                "tensorboard": tensorboard,
             },
             "hardware": hardware.describe(where),
             "provenance": provenance.collect(),
@@ -187,6 +202,8 @@ def _resume(
             f"{manifest['data']['digest'][:12]}, here {data.name} {digest[:12]})"
         )
     where = _device_now(folder, manifest, device, team)
+    if manifest["runtime"].get("tensorboard", False):
+        events.check()
     with _alone(folder, team):
         if team.led((folder / FINISHED).exists):  # who trained it has come to the end
             return _already_finished(folder, team)
@@ -297,7 +314,8 @@ def _train(
         ) as bar,
     ):
         team.led(lambda: _open(folder, manifest, recipe, done, parts, team))
-        journal = Journal(folder / JOURNAL, done, window, team)
+        shown = runtime.get("tensorboard", False)
+        journal = Journal(folder / JOURNAL, done, window, team, events=shown)
         about = manifests.description(manifest, parts.preprocess)
         saver, poll = _Saver(folder, manifest, about, journal), Poll(team)
         for update in updates(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from resnets.core.division import WHOLE
+from resnets.core.division import WHOLE, Share
 from resnets.core.errors import DataError
 from resnets.data import crops
 from resnets.data.crops import ScaleCrop
@@ -98,3 +98,30 @@ def test_an_image_that_cannot_be_decoded_stops_at_its_batch_and_says_its_name(ma
     assert message.startswith(f"n/{damaged}.png: not an image of a format that can be read; ")
     assert "`resnets data check`" in message
     assert "\n" not in message
+
+
+SHARES = [Share(part=i, parts=2, slice=i, slices=2) for i in range(2)]
+
+
+def test_the_shares_of_a_batch_are_the_batch(made):
+    whole, parted = made(), made()
+    for number in (1, 2, 3):
+        parts = [parted(number, share) for share in SHARES]
+        expected = whole(number)
+        assert torch.equal(torch.cat([p.images_nchw for p in parts]), expected.images_nchw)
+        assert torch.equal(torch.cat([p.labels_n for p in parts]), expected.labels_n)
+
+
+def test_while_a_share_is_used_the_next_is_read_and_no_other(shelf):
+    many = shelf(20)
+    mean_hwc = torch.zeros(8, 8, 3)
+    batch_of = FileBatches(
+        many.files(), mean_hwc, SMALL, seed=0, batch_images=4, device=CPU, shares=SHARES
+    )
+    asked = [(number, share) for number in (1, 2, 3) for share in SHARES]
+    for i, (number, share) in enumerate(asked[:-1]):
+        batch_of(number, share)
+        for view in batch_of._ahead[asked[i + 1]].views:
+            view.result()
+        expected = [i for each in asked[: i + 2] for _, part in batch_of.order(*each) for i in part]
+        assert sorted(many.read) == sorted(expected)
