@@ -3,6 +3,7 @@
 Read from the environment alone, so that the command can ask before it imports torch.
 """
 
+import functools
 import hashlib
 import os
 import socket
@@ -101,8 +102,12 @@ def store() -> Any:
     return _within(notes, f"meeting/{meeting}")
 
 
+@functools.cache
 def _notes(here: Place, *, keep: bool = False, timeout: timedelta = _PATIENCE) -> Any:
-    """Return the store of these processes since they were last started; perhaps kept by this."""
+    """Return the store of these processes since they were last started; perhaps kept by this.
+
+    Once for a process: where this one keeps the store, the others may still be reading it.
+    """
     # Imported here: only several processes need it.
     from torch import distributed
 

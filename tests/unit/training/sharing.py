@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from resnets.core import processes
+from resnets.core.division import divide
 from resnets.core.errors import DataError, ResNetsError
 from resnets.core.processes import Poll
 from resnets.models.blocks import DropPath
@@ -35,7 +36,8 @@ def mine(values, team):
 def batch_norm(team, dtype=torch.float32, momentum=0.1):
     """Two steps of BN in a network; everything it leaves, and the gradients of all processes."""
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Conv2d(5, 6, 1), nn.BatchNorm2d(6, momentum=momentum), nn.ReLU())
+    conv = nn.Conv2d(5, 6, 1, bias=False)
+    model = nn.Sequential(conv, nn.BatchNorm2d(6, momentum=momentum), nn.ReLU())
     nn.init.uniform_(model[1].weight)
     nn.init.uniform_(model[1].bias)
     synchronised.synchronise(model, team)
@@ -66,8 +68,9 @@ def true_averages(team):
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv2d(5, 6, 1), nn.BatchNorm2d(6))
     synchronised.synchronise(model, team)
-    averages.replace_moving_averages(model, [mine(inputs() * s, team) for s in (1, 2)], team)
-    return {name: tensor for name, tensor in model.state_dict().items() if "running" in name}
+    shares = [mine(inputs() * s, team) for s in (1, 2)]
+    averages.replace_moving_averages(model, shares, divide(IMAGES, None, team))
+    return {name: tensor for name, tensor in model[1].state_dict().items() if tensor.ndim < 2}
 
 
 def led(team):
