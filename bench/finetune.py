@@ -27,6 +27,8 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,11 +40,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from resnets.core import artifacts, hardware
-from resnets.data import batches, crops, cutting, folders
+from resnets.data import crops, cutting, folders, preprocess
 from resnets.data.crops import ResizedCrop
 from resnets.data.files import ImageFiles
 from resnets.experiment import evaluate, probing, provenance
-from resnets.inference import fused, opening
+from resnets.inference import opening
 from resnets.inference.checkpoints import Checkpoint
 
 ROOT: Final = Path(__file__).parents[1]
@@ -149,31 +151,36 @@ def probe(
     """Solve the linear problem on the features of as many views as there is time for."""
     begun = time.perf_counter()
     network, wanted = began.network().eval(), began.preprocess
-    device = torch.device("cpu")
-    found, labels = [probing.features(network, files, wanted, device)], [files.labels_n]
-    dtype = hardware.DTYPES[hardware.precision(device).value]  # type: ignore[index]
-    ready = fused.fuse(began.network().eval(), dtype)
-    ready.add_module("head", nn.Identity())
     augment, epoch = ResizedCrop(crop_px=wanted.crop_px, area=(0.25, 1.0)), 0
+
+    def of_views(view_of: Callable[[int], np.ndarray | None]) -> Tensor:
+        found_nc, _ = probing.features(
+            network, view_of, len(files), mean_hwc=began.mean_hwc, std=wanted.std
+        )
+        return found_nc
+
+    found = [of_views(lambda index: preprocess.central(files.image(index), wanted))]
     while time.perf_counter() - begun < PROBE_SHARE * budget_s:
         cuts, _ = crops.choose(augment, seed, epoch, np.arange(len(files)))
-        views = []
-        for index, cut in enumerate(cuts):
-            pixels = cutting.cut(files.read(index), files.names[index], cut.box, wanted.crop_px)
-            views.append(np.ascontiguousarray(pixels[:, ::-1] if cut.flip else pixels))
-        with torch.inference_mode():
-            for part in torch.from_numpy(np.stack(views)).split(BATCH_IMAGES):
-                prepared = batches.prepare(part, began.mean_hwc, began.std_hwc)
-                found.append(ready(prepared).float().clone())
-        labels.append(files.labels_n)
+        found.append(of_views(partial(random_view, files, cuts, wanted.crop_px)))
         epoch += 1
-    weight, bias = probing.solve(torch.cat(found), torch.cat(labels), classes)
+    labels_n = files.labels_n.repeat(len(found))
+    weight, bias = probing.solve(torch.cat(found), labels_n, classes)
     made = began.network()
     made.head = nn.Linear(made.head.in_features, classes)
     with torch.no_grad():
         made.head.weight.copy_(weight)
         made.head.bias.copy_(bias)
     return made.eval()
+
+
+def random_view(
+    files: ImageFiles, cuts: Sequence[crops.Cut], side_px: int, index: int
+) -> np.ndarray:
+    """Return a random crop of an image, perhaps flipped."""
+    cut = cuts[index]
+    pixels = cutting.cut(files.read(index), files.names[index], cut.box, side_px)
+    return np.ascontiguousarray(pixels[:, ::-1]) if cut.flip else pixels
 
 
 def spread(values: list[float]) -> dict[str, Any]:

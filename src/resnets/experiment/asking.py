@@ -118,6 +118,7 @@ def start(
     device: str | None = None,
     compiling: Compile = "auto",
     workers: int | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Train a recipe by its name; without one, the recipe that fits the data.
 
@@ -130,6 +131,7 @@ def start(
         device: Where to compute.
         compiling: Whether to compile.
         workers: How many threads read image files.
+        tensorboard: Whether to write its events.
 
     Raises:
         ResNetsError: Anything in the request is wrong; nothing was written.
@@ -144,7 +146,7 @@ def start(
     assert name is not None
     recipe, weights = _fitted(recipe, name, changes, opened)
     changed = changes.apply(recipe, opened)
-    if told := rates.note(recipe, changed):
+    if (told := rates.note(recipe, changed)) and launcher.leads():
         sys.stderr.write(f"note         {told}\n")
     finished = run.start(
         changed,
@@ -156,6 +158,7 @@ def start(
         compiling=compiling,
         weights=weights,
         workers=workers,
+        tensorboard=tensorboard,
     )
     _write_page(finished, opened, device)
     return finished

@@ -5,6 +5,7 @@ RUN/journal.jsonl                     what it measured, a line at a time
 RUN/checkpoints/update-N.safetensors  while it runs: the two newest states
 RUN/model.safetensors                 when it is finished: the network and all about it
 RUN/curves.png                        when it is finished
+RUN/tensorboard                       where it is asked for: the journal for TensorBoard
 RUN/.lock                             held by the process that is training
 
 Of several processes only the one that leads reads or writes any of these.
@@ -34,6 +35,7 @@ from resnets.experiment import (
     build,
     choosing,
     diverging,
+    events,
     manifests,
     provenance,
     report,
@@ -95,6 +97,7 @@ def start(
     compiling: Compile = "auto",
     weights: Weights | None = None,
     workers: int | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Train a recipe from its beginning in a new folder.
 
@@ -108,6 +111,7 @@ def start(
         compiling: "auto" compiles when the run is long enough to win the time back.
         weights: What `recipe.transfer` names.
         workers: How many threads read image files; by default one a processor.
+        tensorboard: Whether TensorBoard's events are written too.
 
     Raises:
         RunError: `out` holds something already.
@@ -117,6 +121,8 @@ def start(
     assert (weights is None) == (recipe.transfer is None)
     if out is None and launcher.place() is not None:
         raise RunError("torchrun: name the run's folder, where restarted processes find it: --out")
+    if tensorboard:
+        events.check()
     with processes.joined() as team:
         where = processes.device(device)
         recipe, why = build.resolved(build.fitted(recipe, data), where)
@@ -141,6 +147,7 @@ def start(
                 "precision": {"value": recipe.precision, "reason": why},
                 "compilation": {"value": compiled.value, "reason": compiled.reason},
                 "memory_format": "channels-last",
+                "tensorboard": tensorboard,
             },
             "hardware": hardware.describe(where),
             "provenance": provenance.collect(),
@@ -215,6 +222,8 @@ def _resume(
         )
     where = _device_now(folder, manifest, device, team)
     torch.set_num_threads(min(manifest["runtime"]["threads"], torch.get_num_threads()))
+    if manifest["runtime"].get("tensorboard", False):
+        events.check()
     with _alone(folder, team):
         if team.led((folder / FINISHED).exists):  # who trained it has come to the end
             return _already_finished(folder, team, own.keep)
@@ -331,7 +340,8 @@ def _train(
         ) as bar,
     ):
         team.led(lambda: _open(folder, manifest, recipe, done, parts, team))
-        journal = Journal(folder / JOURNAL, done, window, team)
+        shown = manifest["runtime"].get("tensorboard", False)
+        journal = Journal(folder / JOURNAL, done, window, team, events=shown)
         about = manifests.description(manifest, parts.preprocess)
         saver, poll = _Saver(folder, manifest, about, journal, best), Poll(team)
         for update in updates(
