@@ -100,6 +100,7 @@ def train(
     weights: "str | Path | Run | None" = None,
     workers: int | None = None,
     compiling: "Compile" = "auto",
+    tensorboard: bool = False,
     settings: tuple[str, ...] = (),
 ) -> "Run":
     """Train a recipe by its name and return the finished run. See `resnets train`."""
@@ -121,6 +122,7 @@ def train(
         device=device,
         compiling=compiling,
         workers=workers,
+        tensorboard=tensorboard,
     )
 
 

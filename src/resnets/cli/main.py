@@ -68,6 +68,9 @@ def train(
         Literal["auto", "on", "off"],
         typer.Option("--compile", help="auto: when the run is long enough to win the time back."),
     ] = "auto",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write its events to RUN/tensorboard.")
+    ] = False,
     settings: Settings = None,
     json: Json = False,
 ) -> None:
@@ -87,7 +90,12 @@ def train(
     )
     if resume is not None:
         compiled = None if compiling == "auto" else compiling
-        fixed = {"--out": out, "--seed": seed, "--compile": compiled}
+        fixed = {
+            "--out": out,
+            "--seed": seed,
+            "--compile": compiled,
+            "--tensorboard": tensorboard or None,
+        }
         named = [flag for flag, value in fixed.items() if value is not None]
         if named:
             raise ResNetsError(f"{named[0]}: --resume keeps what the run began with; leave it out")
@@ -102,6 +110,7 @@ def train(
             device=device,
             compiling=compiling,
             workers=workers,
+            tensorboard=tensorboard,
         )
     if launcher.leads():
         output.finished(finished, json)

@@ -3,8 +3,10 @@
 Read from the environment alone, so that the command can ask before it imports torch.
 """
 
+import functools
 import hashlib
 import os
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -75,10 +77,13 @@ def first_to_say(message: str) -> bool:
     if here is None or here.size == 1:
         return True
     said = hashlib.sha256(message.encode()).hexdigest()
+    address = (os.environ[_ADDRESS], int(os.environ[_PORT]))
     try:
+        # torch's store would try for seconds, and complain, where nobody keeps one any more.
+        socket.create_connection(address, timeout=_PATIENCE.total_seconds()).close()
         return int(_notes(here).add(f"said/{said}", 1)) == 1
-    except RuntimeError:  # the process that keeps the store is gone: better twice than never
-        return True
+    except (OSError, RuntimeError):
+        return True  # better twice than never
 
 
 def store() -> Any:
@@ -97,8 +102,12 @@ def store() -> Any:
     return _within(notes, f"meeting/{meeting}")
 
 
+@functools.cache
 def _notes(here: Place, *, keep: bool = False, timeout: timedelta = _PATIENCE) -> Any:
-    """Return the store of these processes since they were last started; perhaps kept by this."""
+    """Return the store of these processes since they were last started; perhaps kept by this.
+
+    Once for a process: where this one keeps the store, the others may still be reading it.
+    """
     # Imported here: only several processes need it.
     from torch import distributed
 

@@ -11,18 +11,18 @@ from typing import Any, Final
 from resnets.core import launcher
 from resnets.core.errors import DataError, RecipeError, ResNetsError
 from resnets.data import imagenet, opening
-from resnets.data.files import SPLITS, FileData
+from resnets.data.files import FileData
 from resnets.data.opening import Data
 from resnets.data.sets import DataSet
 from resnets.experiment import build, manifests, report_page, run, transfer
 from resnets.experiment.run import Compile, Run
 from resnets.models import zoo
-from resnets.models.spec import ModelSpec, ResNetSpec
 from resnets.recipes import catalogue, codec, rates
 from resnets.recipes import folder as folder_recipes
-from resnets.recipes.schema import Recipe
+from resnets.recipes.schema import Recipe, Transfer
 
 _CHECKED_IMAGES: Final = 50_000  # of a data set that is checked for the report; more take long
+_BEFORE: Final = ("transfer=", "transfer.", "data.held_out_")  # settings that a recipe is fitted to
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 
@@ -57,7 +57,7 @@ class Changes:
         """
         original = recipe
         if self.model is not None:
-            recipe = replace(recipe, model=_dropping_as(recipe.model, zoo.named(self.model)))
+            recipe = replace(recipe, model=zoo.dropping_as(recipe.model, zoo.named(self.model)))
             recipe = replace(
                 recipe, model=replace(recipe.model, classes=len(build.class_names(data)))
             )
@@ -73,6 +73,8 @@ class Changes:
             recipe = rates.following(recipe, original.batch_images)
         if recipe.data.name != data.name:
             raise RecipeError(f"data.name: name the data with --data {recipe.data.name}")
+        if _weights_of(recipe) != _weights_of(original):
+            raise RecipeError(f"transfer: name the weights with --weights {_weights_of(recipe)}")
         if self.epochs is not None:
             recipe = self._lengthen(recipe, data)
         recipe = codec.override(recipe, last)
@@ -116,6 +118,7 @@ def start(
     device: str | None = None,
     compiling: Compile = "auto",
     workers: int | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Train a recipe by its name; without one, the recipe that fits the data.
 
@@ -128,6 +131,7 @@ def start(
         device: Where to compute.
         compiling: Whether to compile.
         workers: How many threads read image files.
+        tensorboard: Whether to write its events.
 
     Raises:
         ResNetsError: Anything in the request is wrong; nothing was written.
@@ -140,9 +144,9 @@ def start(
         name = _fitting(opened)
         recipe = catalogue.named(name)
     assert name is not None
-    recipe, weights = _for_weights(_for_data(recipe, name, opened), changes, opened)
+    recipe, weights = _fitted(recipe, name, changes, opened)
     changed = changes.apply(recipe, opened)
-    if told := rates.note(recipe, changed):
+    if (told := rates.note(recipe, changed)) and launcher.leads():
         sys.stderr.write(f"note         {told}\n")
     finished = run.start(
         changed,
@@ -154,8 +158,9 @@ def start(
         compiling=compiling,
         weights=weights,
         workers=workers,
+        tensorboard=tensorboard,
     )
-    _write_page(finished, opened)
+    _write_page(finished, opened, device)
     return finished
 
 
@@ -184,42 +189,63 @@ def resume(
         if name is not None:
             began = manifest.get("weights", {}).get("where")
             weighed = replace(changes, weights=changes.weights or began)
-            base, _ = _for_weights(_for_data(catalogue.named(name), name, opened), weighed, opened)
+            base, _ = _fitted(catalogue.named(name), name, weighed, opened)
+        elif changes.weights is not None:
+            found = transfer.name_of(
+                changes.weights, transfer.Weights.of(changes.weights).checkpoint
+            )
+            base = replace(
+                own, transfer=replace(own.transfer or Transfer(weights=""), weights=found)
+            )
         named = changes.apply(base, opened)
         if named.precision == "auto":  # decided when the run began
             named = replace(named, precision=own.precision)
     finished = run.resume(folder, opened, named, device, workers)
-    _write_page(finished, opened)
+    _write_page(finished, opened, device)
     return finished
 
 
-def _for_data(recipe: Recipe, name: str, data: Data) -> Recipe:
-    """Return a recipe that fits itself to its data, fitted; any other as it is."""
-    if name != folder_recipes.FINETUNE or not isinstance(data, FileData):
-        return recipe
-    train = next(data.splits[each] for each in SPLITS if each in data.splits)
-    return folder_recipes.fitted(recipe, len(train), splits=len(data.splits))
+def _fitted(
+    recipe: Recipe, name: str, changes: Changes, data: Data
+) -> tuple[Recipe, transfer.Weights | None]:
+    """Return a recipe of the catalogue for its data and the weights that it begins with, and these.
+
+    Settings that decide on either come first. From scratch there are no weights.
+    """
+    of_weights = changes.model is None and recipe.transfer is not None
+    if changes.weights is not None and recipe.transfer is None:
+        began = Transfer(weights="", fixed_bn=not recipe.true_averages)
+        recipe = replace(recipe, transfer=began)
+    recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
+    if name == folder_recipes.FINETUNE and isinstance(data, FileData):
+        recipe = folder_recipes.holding_out(recipe, splits=len(data.splits))
+        recipe = folder_recipes.fitted(recipe, build.training_images(recipe, data))
+    return _for_weights(recipe, changes, data, network=not of_weights)
 
 
 def _for_weights(
-    recipe: Recipe, changes: Changes, data: Data
+    recipe: Recipe, changes: Changes, data: Data, *, network: bool
 ) -> tuple[Recipe, transfer.Weights | None]:
     """Return the recipe for the weights that it begins with, and these; None from scratch."""
-    where = changes.weights
-    if where is None and recipe.transfer is not None:
-        where = recipe.transfer.weights
-    if where is None:
+    if recipe.transfer is None:
+        if changes.weights is not None:
+            raise RecipeError("transfer: null is from scratch; leave that or --weights out")
         return recipe, None
+    where = changes.weights or recipe.transfer.weights
     build.fitted(replace(recipe, data=replace(recipe.data, name="")), data)  # before any fetching
     weights = transfer.Weights.of(where)
     classes = len(build.class_names(data))
     recipe = replace(recipe, model=replace(recipe.model, classes=classes))
     if changes.model is not None:
         recipe = replace(recipe, model=replace(zoo.named(changes.model), classes=classes))
-    return transfer.fitted(recipe, weights, network=changes.model is not None), weights
+    return transfer.fitted(recipe, weights, network=network), weights
 
 
-def _write_page(finished: Run, data: Data | None) -> None:
+def _weights_of(recipe: Recipe) -> str | None:
+    return None if recipe.transfer is None else recipe.transfer.weights
+
+
+def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
     """Write the report of a run that learnt somebody's own images; the run stands without it."""
     path = finished.folder / report_page.PAGE
     manifest = manifests.read(finished.folder)
@@ -227,8 +253,10 @@ def _write_page(finished: Run, data: Data | None) -> None:
         return
     try:
         opened = _open(manifest["data"]["where"], None) if data is None else data
+        if opened.digest != manifest["data"]["digest"]:
+            raise DataError(f"{opened.name}: is not the data that the network was trained on")
         findings: dict[str, Any] | None = None if _images(opened) <= _CHECKED_IMAGES else {}
-        report_page.write(finished.folder, opened, findings)
+        report_page.write(finished.folder, opened, findings, device)
     except ResNetsError as err:
         sys.stderr.write(f"note         no {report_page.PAGE}: {err}\n")
 
@@ -237,13 +265,6 @@ def _images(data: Data) -> int:
     if isinstance(data, FileData):
         return sum(map(len, data.splits.values()))
     return len(data.train) + len(data.test)
-
-
-def _dropping_as(old: ModelSpec, new: ModelSpec) -> ModelSpec:
-    """Return another network that drops as much while training, where there is what to drop."""
-    if not isinstance(old, ResNetSpec) or not isinstance(new, ResNetSpec):
-        return new
-    return new if new.shortcut == "none" else replace(new, drop_path=old.drop_path)
 
 
 def _open(data: Data | str | Path | None, recipe: Recipe | None) -> Data:

@@ -86,7 +86,7 @@ def of_run(model: nn.Module, batch_of: Batches, division: Division = UNDIVIDED) 
     total = _whole_batches(batch_of) * batch_of.batch_images * len(shares) // division.slices
     with progress.reporting("averaging", total=total, unit="images", shown=team.leads) as bar:
         each = _counting(over_epoch(batch_of, shares), bar)
-        averages.replace_moving_averages(model, each, team)
+        averages.replace_moving_averages(model, each, division)
 
 
 def over_epoch(batch_of: Batches, shares: Iterable[Share] = (WHOLE,)) -> Iterator[Tensor]:

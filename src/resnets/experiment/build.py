@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -61,8 +61,7 @@ class RateOf(Protocol):
 class Parts:
     """Everything the loop needs, on the device. `ema` is the model's average where one is kept.
 
-    Of image files, `train` is what is trained on, and `aside` keeps count of those that cannot be
-    read.
+    `train` is what is trained on; of image files, `aside` keeps count of those that cannot be read.
     """
 
     model: Network
@@ -76,7 +75,7 @@ class Parts:
     evaluator: Evaluator
     preprocess: Preprocess
     mean_hwc: Tensor
-    train: ImageFiles | None
+    train: ImageFiles | ImageSet
     aside: SettingAside | None
 
     @property
@@ -233,7 +232,7 @@ class _Inputs:
     evaluator: Evaluator
     preprocess: Preprocess
     mean_hwc: Tensor
-    train: ImageFiles | None = None
+    train: ImageFiles | ImageSet
     aside: SettingAside | None = None
 
 
@@ -268,6 +267,7 @@ def _of_images(
         SingleView("validation" if recipe.data.held_out_images else "test", in_order, team),
         Preprocess(resize_px=side, crop_px=side, interpolation="bicubic", mean=None, std=_ONES),
         mean,
+        train,
     )
 
 
@@ -393,6 +393,8 @@ def _loss(recipe: Recipe, device: torch.device) -> LossOf:
 def _optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
     optim = recipe.optim
     groups = decay.parameter_groups(model, optim.weight_decay, optim.decay_on)
+    if recipe.transfer is not None and recipe.transfer.head_rate_factor != 1:
+        groups = _apart(groups, model.head, recipe.transfer.head_rate_factor)
     # With a scaler the fused step may be skipped while torch counts its first as done, which
     # leaves the momentum uninitialised.
     fused = recipe.precision != "float16"
@@ -413,6 +415,19 @@ def _optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
             return torch.optim.AdamW(
                 groups, lr=optim.learning_rate, betas=betas, eps=optim.eps, fused=fused
             )
+
+
+def _apart(
+    groups: Sequence[dict[str, Any]], layer: nn.Module, rate_factor: float
+) -> list[dict[str, Any]]:
+    """Return the groups of parameters, a layer's in groups of their own with a rate of its own."""
+    of_layer = {id(parameter) for parameter in layer.parameters()}
+    return [
+        {**group, "params": chosen, "rate_factor": rate_factor if inside else 1.0}
+        for group in groups
+        for inside in (False, True)
+        if (chosen := [p for p in group["params"] if (id(p) in of_layer) is inside])
+    ]
 
 
 def _ema(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from resnets.core import artifacts
 from resnets.core.processes import ALONE, Team
+from resnets.experiment.events import Events
 from resnets.training.loop import Update
 
 JOURNAL: Final = "journal.jsonl"  # in a run's folder
@@ -25,18 +26,28 @@ class Journal:
         done: The update after which the run goes on.
         window: The scalars counted since the last log when the run was saved.
         team: Who trains; the file is the leader's, the records are in the memory of all.
+        events: Whether TensorBoard's are written too, beside the file.
 
     `errors_percent` has the top-1 error of every evaluation up to now, in their order.
     """
 
     def __init__(
-        self, path: Path, done: int, window: Mapping[str, list[float]], team: Team = ALONE
+        self,
+        path: Path,
+        done: int,
+        window: Mapping[str, list[float]],
+        team: Team = ALONE,
+        *,
+        events: bool = False,
     ) -> None:
         self.path = path
         self.note = ""
         self.records = team.led(lambda: _taken_up(path, done))
         self.errors_percent = [error for record in self.records for error in _errors(record)]
         self._team = team
+        self._events: Events | None = None
+        if events and team.leads:
+            self._events = Events(path.parent, self.records)
         self._window: dict[str, list[Tensor | float]] = {k: list(v) for k, v in window.items()}
         self._last: Update | None = None
         self._since_s = time.perf_counter()
@@ -91,6 +102,8 @@ class Journal:
         if self.path.exists():
             artifacts.append_line(self.path, self.records[-1])
         self.keep()
+        if self._events is not None:
+            self._events.add(self.records[-1])
 
 
 def curve(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[int], list[float]]:

@@ -1,8 +1,7 @@
 """A new last layer for a trained network: the linear problem on its features, solved."""
 
 import copy
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from resnets.core import hardware, progress
+from resnets.core.errors import DataError
 from resnets.core.random import generator
-from resnets.data import batches, preprocess
-from resnets.data.files import ImageFiles
-from resnets.data.preprocess import Preprocess
+from resnets.data import batches
+from resnets.data.file_batches import processors
 from resnets.inference import fused
 from resnets.models.making import Network
 
@@ -26,45 +25,58 @@ _STEPS: Final = 100  # of L-BFGS
 
 
 def features(
-    network: Network, files: ImageFiles, wanted: Preprocess, device: torch.device
-) -> Tensor:
-    """Return what the last layer takes, of every image's central view: float32, (n, channels).
+    network: Network,
+    view_of: Callable[[int], np.ndarray | None],
+    images: int,
+    *,
+    mean_hwc: Tensor,
+    std: tuple[float, float, float],
+) -> tuple[Tensor, Tensor]:
+    """Return what the last layer takes, of each image that can be read.
 
     Computed in what the device computes in fastest, by the network fused.
 
     Args:
-        network: In evaluation mode, on the device; it is left as it is.
-        files: The images.
-        wanted: Their view; it has a mean for each channel.
-        device: Where the network is.
+        network: In evaluation mode; it is left as it is.
+        view_of: Gives an image by its index as uint8, (height, width, 3), all of one size; None
+            where it cannot be read. Called from several threads.
+        images: How many there are.
+        mean_hwc: What to subtract from RGB in [0, 1].
+        std: What each channel is then divided by.
+
+    Returns:
+        The features, float32, (n, channels), on the network's device, and the indices of the
+        images that they are of, int64, (n,).
 
     Raises:
-        DataError: An image cannot be read or decoded.
+        DataError: No image can be read, or `view_of` raises it.
     """
-    assert wanted.mean is not None
-    mean, std = (
-        torch.tensor(each, device=device).view(1, 1, 3) for each in (wanted.mean, wanted.std)
-    )
+    device = network.head.weight.device
+    mean_hwc, std_hwc = mean_hwc.to(device), torch.tensor(std, device=device).view(1, 1, 3)
     dtype = hardware.DTYPES[hardware.precision(device).value]  # type: ignore[index]
     ready = copy.copy(fused.fuse(network, dtype))  # fuse may return the network itself
     ready._modules = {**ready._modules, "head": nn.Identity()}
     together = _TOGETHER[device.type]
-
-    def view(index: int) -> np.ndarray:
-        return preprocess.central(files.image(index), wanted)
-
-    made = []
+    made: list[Tensor] = []
+    read: list[int] = []
     with (
         torch.inference_mode(),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        progress.reporting("looking at every image", total=len(files), unit="images") as bar,
+        ThreadPoolExecutor(processors()) as pool,
+        progress.reporting("looking at every image", total=images, unit="images") as bar,
     ):
-        for first in range(0, len(files), together):
-            part = range(first, min(first + together, len(files)))
-            views = torch.from_numpy(np.stack(list(pool.map(view, part)))).to(device)
-            made.append(ready(batches.prepare(views, mean, std)).float().clone())
+        for first in range(0, images, together):
+            part = range(first, min(first + together, images))
+            views = {
+                i: v for i, v in zip(part, pool.map(view_of, part), strict=True) if v is not None
+            }
+            if views:
+                views_nhwc = torch.from_numpy(np.stack(list(views.values()))).to(device)
+                made.append(ready(batches.prepare(views_nhwc, mean_hwc, std_hwc)).float().clone())
+                read += views
             bar.advance(len(part))
-    return torch.cat(made)
+    if not made:
+        raise DataError(f"none of {images:,} training images can be read; see `resnets data check`")
+    return torch.cat(made), torch.tensor(read)
 
 
 def solve(

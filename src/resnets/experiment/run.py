@@ -5,6 +5,7 @@ RUN/journal.jsonl                     what it measured, a line at a time
 RUN/checkpoints/update-N.safetensors  while it runs: the two newest states
 RUN/model.safetensors                 when it is finished: the network and all about it
 RUN/curves.png                        when it is finished
+RUN/tensorboard                       where it is asked for: the journal for TensorBoard
 RUN/.lock                             held by the process that is training
 
 Of several processes only the one that leads reads or writes any of these.
@@ -25,7 +26,7 @@ import torch
 from torch import nn
 
 from resnets.core import artifacts, hardware, launcher, processes, progress
-from resnets.core.errors import DivergedError, ResNetsError, RunError, StorageError
+from resnets.core.errors import ResNetsError, RunError, StorageError
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
 from resnets.data.opening import Data
@@ -33,6 +34,8 @@ from resnets.experiment import (
     averaging,
     build,
     choosing,
+    diverging,
+    events,
     manifests,
     provenance,
     report,
@@ -50,7 +53,7 @@ from resnets.recipes import codec
 from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
 from resnets.training import synchronised
-from resnets.training.loop import Update, due, updates
+from resnets.training.loop import due, updates
 
 CURVES: Final = "curves.png"
 
@@ -94,6 +97,7 @@ def start(
     compiling: Compile = "auto",
     weights: Weights | None = None,
     workers: int | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Train a recipe from its beginning in a new folder.
 
@@ -107,20 +111,26 @@ def start(
         compiling: "auto" compiles when the run is long enough to win the time back.
         weights: What `recipe.transfer` names.
         workers: How many threads read image files; by default one a processor.
+        tensorboard: Whether TensorBoard's events are written too.
 
     Raises:
         RunError: `out` holds something already.
         DivergedError: A loss was not finite.
         InterruptedRunError: The run was told to stop; it was saved.
     """
+    assert (weights is None) == (recipe.transfer is None)
     if out is None and launcher.place() is not None:
         raise RunError("torchrun: name the run's folder, where restarted processes find it: --out")
+    if tensorboard:
+        events.check()
     with processes.joined() as team:
         where = processes.device(device)
         recipe, why = build.resolved(build.fitted(recipe, data), where)
         if team.led(lambda: _begun_before(out)):
             assert out is not None
             return _resume(out.expanduser(), data, recipe, device, workers, team, seed)
+        if out is not None:  # said before minutes are spent on looking at images
+            team.led(lambda: manifests.check_free(out))
         compiled = _compilation(recipe, data, where, compiling)
         manifest = {
             "format": manifests.FORMAT,
@@ -137,12 +147,13 @@ def start(
                 "precision": {"value": recipe.precision, "reason": why},
                 "compilation": {"value": compiled.value, "reason": compiled.reason},
                 "memory_format": "channels-last",
+                "tensorboard": tensorboard,
             },
             "hardware": hardware.describe(where),
             "provenance": provenance.collect(),
         }
         if weights is not None:
-            manifest["weights"] = weights.describe(recipe)
+            manifest["weights"] = weights.describe()
         # Before anything is written.
         parts = build.build(recipe, data, seed=seed, device=where, team=team, workers=workers)
         if weights is not None:
@@ -210,6 +221,9 @@ def _resume(
             f"{manifest['data']['digest'][:12]}, here {data.name} {digest[:12]})"
         )
     where = _device_now(folder, manifest, device, team)
+    torch.set_num_threads(min(manifest["runtime"]["threads"], torch.get_num_threads()))
+    if manifest["runtime"].get("tensorboard", False):
+        events.check()
     with _alone(folder, team):
         if team.led((folder / FINISHED).exists):  # who trained it has come to the end
             return _already_finished(folder, team, own.keep)
@@ -312,11 +326,10 @@ def _train(
     team: Team,
 ) -> Run:
     hardware.keep_memory()
-    runtime = manifest["runtime"]
-    torch.set_num_threads(min(runtime["threads"], torch.get_num_threads()))
     done, window, best = states.restore(parts, state)
     total, images = recipe.total_steps, recipe.batch_images
-    every, compiled = _evaluate_every(recipe), runtime["compilation"]["value"] == "compiled"
+    every = _evaluate_every(recipe)
+    compiled = manifest["runtime"]["compilation"]["value"] == "compiled"
     model: nn.Module = _compiled(parts.model) if compiled else parts.model
     with (
         _resumable(folder),
@@ -327,7 +340,8 @@ def _train(
         ) as bar,
     ):
         team.led(lambda: _open(folder, manifest, recipe, done, parts, team))
-        journal = Journal(folder / JOURNAL, done, window, team)
+        shown = manifest["runtime"].get("tensorboard", False)
+        journal = Journal(folder / JOURNAL, done, window, team, events=shown)
         about = manifests.description(manifest, parts.preprocess)
         saver, poll = _Saver(folder, manifest, about, journal, best), Poll(team)
         for update in updates(
@@ -347,19 +361,19 @@ def _train(
             if parts.ema is not None:
                 parts.ema.update(update.number)
             if due(update.number, _LOG_EVERY, total):
-                _check(journal.log(images), update, folder, team)
+                diverging.check(journal.log(images), update, folder, team)
             if due(update.number, every, total):
                 total = _evaluate(parts, recipe, journal, best, update.number)
             told, save = poll(stop[0] if stop else 0, team.leads and saver.due())
             if (told or save) and update.number < total:
-                _check_finite(parts, update, folder, team)
+                diverging.check_state(parts, update, folder, team)
                 team.led(lambda: saver.save(parts, update.number))  # noqa: B023 - called at once
             bar.advance(images, journal.note)
             if told and update.number < total:
                 raise stopping.interrupted(folder, update.number, total, told)
             if update.number == total:
                 break
-        _check_finite(parts, update, folder, team)
+        diverging.check_state(parts, update, folder, team)
         _end(parts, recipe, journal, best, total)
         team.led(lambda: saver.finish(parts, best.update if recipe.keep == "best" else total))
     return _result(folder, journal.records, recipe.keep)
@@ -451,30 +465,6 @@ def _device_now(
         if missing:
             raise RunError(f"{folder}: began compiled, which does not work here: {missing}")
     return where
-
-
-def _check(loss: float, update: Update, folder: Path, team: Team) -> None:
-    if math.isfinite(loss):
-        return
-
-    def kept() -> str:
-        good = states.paths(folder)
-        return f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint yet"
-
-    raise DivergedError(
-        f"the loss is {loss} by update {update.number:,} at rate {update.learning_rate:g}; "
-        f"{team.led(kept)}; train again with a lower rate: --lr"
-    )
-
-
-def _check_finite(parts: Parts, update: Update, folder: Path, team: Team) -> None:
-    """Refuse to save a diverged network: a checkpoint is always a good one."""
-    tensors = [
-        *parts.model.state_dict().values(),
-        *states.of_optimizer(parts.optimizer).values(),
-    ]
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        _check(math.nan, update, folder, team)
 
 
 def _already_finished(folder: Path, team: Team, keep: str) -> Run:

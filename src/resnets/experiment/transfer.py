@@ -1,23 +1,25 @@
 """A run that begins with trained weights: what they ask of its recipe, and its first network."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from resnets.core.errors import ModelError, RecipeError
 from resnets.core.processes import Team
-from resnets.data.files import ImageFiles
-from resnets.data.preprocess import Preprocess
+from resnets.data import images, preprocess
+from resnets.data.sets import ImageSet
 from resnets.experiment import probing
 from resnets.experiment.build import Parts
 from resnets.inference import opening, published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import zoo
 from resnets.models.making import Network
-from resnets.recipes.schema import Recipe, TestView, Transfer
+from resnets.recipes.schema import Recipe, TestView
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +44,24 @@ class Weights:
         """
         return Weights(where, opening.checkpoint(where))
 
-    def describe(self, recipe: Recipe) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """Return what a run's manifest says of them: enough to open them again."""
-        assert recipe.transfer is not None
-        published_name = str(self.where) in published.NAMES
+        path = Path(self.where).expanduser().resolve()
         return {
             "name": str(self.where),
-            "where": str(self.where) if published_name else str(Path(self.where).resolve()),
+            "where": str(self.where) if _is_published(self.where) else str(path),
             "sha256": self.checkpoint.weights_sha256,
         }
 
 
 def name_of(where: str | Path, found: Checkpoint) -> str:
     """Return what a recipe calls weights: their published name, or the digest of their tensors."""
-    return str(where) if str(where) in published.NAMES else f"sha256:{found.weights_sha256}"
+    return str(where) if _is_published(where) else f"sha256:{found.weights_sha256}"
+
+
+def _is_published(where: str | Path) -> bool:
+    """Tell whether `opening.checkpoint` takes this for a published name: no file is called so."""
+    return str(where) in published.NAMES and not Path(where).exists()
 
 
 def opened(where: str | Path, named: str) -> Checkpoint:
@@ -82,22 +88,24 @@ def fitted(recipe: Recipe, weights: Weights, *, network: bool) -> Recipe:
     """Return the recipe for weights: their network, and images as it was trained to see them.
 
     Args:
-        recipe: It has the classes of the data.
+        recipe: With a `transfer`, and the classes of the data.
         weights: To begin with.
-        network: Whether the recipe's network was asked for and has to be that of the weights; else
-            it becomes theirs.
+        network: Whether the recipe's network has to be that of the weights; else it becomes theirs.
 
     Raises:
-        ModelError: The weights are of another network than was asked for.
+        ModelError: The weights are of another network.
     """
+    began = recipe.transfer
+    assert began is not None
     where, found = weights.where, weights.checkpoint
-    theirs = replace(found.spec, classes=recipe.model.classes)
+    theirs = replace(zoo.dropping_as(recipe.model, found.spec), classes=recipe.model.classes)
     if not network:
         recipe = replace(recipe, model=theirs)
     elif zoo.comparable(theirs) != zoo.comparable(recipe.model):
+        name = zoo.name_of(found.spec)
         raise ModelError(
-            f"{where}: weights of {zoo.name_of(found.spec)}, not of {zoo.name_of(recipe.model)}; "
-            "leave --model out, or name other weights"
+            f"{where}: weights of {name}, not of {zoo.name_of(recipe.model)}; train --model {name} "
+            "of them, or name other weights"
         )
     view, augment = found.preprocess, recipe.data.augment
     if augment.kind == "crop-flip":  # small images are taken as they are
@@ -115,10 +123,8 @@ def fitted(recipe: Recipe, weights: Weights, *, network: bool) -> Recipe:
             mean=mean,
             std=view.std,
         )
-    began = recipe.transfer or Transfer(weights="")
-    return replace(
-        recipe, data=data, transfer=replace(began, weights=name_of(where, found)), expected=None
-    )
+    began = replace(began, weights=name_of(where, found))
+    return replace(recipe, data=data, transfer=began, expected=None)
 
 
 def start(
@@ -128,38 +134,30 @@ def start(
 
     Raises:
         ModelError: The weights are not of this network.
-        DataError: An image cannot be read or decoded.
+        DataError: More images cannot be read than training puts up with.
     """
-    team.led(lambda: begin(parts.model, recipe, found, classes, parts.train, parts.preprocess))
+    team.led(lambda: begin(parts, recipe, found, classes))
     parts.model.load_state_dict(team.share_tensors(parts.model.state_dict()))
     if parts.ema is not None:
         parts.ema.restore(parts.model.state_dict())
 
 
-def begin(
-    model: Network,
-    recipe: Recipe,
-    found: Checkpoint,
-    classes: Sequence[str],
-    files: ImageFiles | None,
-    wanted: Preprocess,
-) -> None:
+def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str]) -> None:
     """Put trained weights into a run's network, with a new last layer where classes are others.
 
     Args:
-        model: Drawn at random, on the device; changed in place.
+        parts: Of the run; its network was drawn at random, and is changed in place.
         recipe: With a `transfer`.
         found: The weights.
         classes: What the classes of the data are called.
-        files: The training images, for the linear problem; without them a new layer stays random.
-        wanted: The view in which the network is tested.
 
     Raises:
         ModelError: The weights are not of this network.
-        DataError: An image cannot be read or decoded.
+        DataError: More images cannot be read than training puts up with.
     """
     assert recipe.transfer is not None
-    new = set() if tuple(classes) == found.classes else _heads(model)
+    model = parts.model
+    new = set() if _same(classes, found.classes) else _heads(model)
     tensors = {n: t for n, t in found.model.items() if n.rpartition(".")[0] not in new}
     own = {n: t for n, t in model.state_dict().items() if n.rpartition(".")[0] not in new}
     if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
@@ -168,15 +166,40 @@ def begin(
             f"{zoo.name_of(recipe.model)}"
         )
     model.load_state_dict(tensors, strict=False)
-    if not new or files is None or recipe.transfer.head == "random":
+    if not new or recipe.transfer.head == "random":
         return
-    features_nc = probing.features(model.eval(), files, wanted, model.head.weight.device)
+    features_nc, index_n = probing.features(
+        model.eval(),
+        _view_of(parts),
+        len(parts.train),
+        mean_hwc=parts.mean_hwc,
+        std=parts.preprocess.std,
+    )
     weight_kc, bias_k = probing.solve(
-        features_nc, files.labels_n, recipe.model.classes, recipe.class_weights
+        features_nc, parts.train.labels_n[index_n], recipe.model.classes, recipe.class_weights
     )
     with torch.no_grad():
         model.head.weight.copy_(weight_kc)
         model.head.bias.copy_(bias_k)
+
+
+def _view_of(parts: Parts) -> Callable[[int], np.ndarray | None]:
+    """Return what gives the view in which a training image would be tested; None of a bad one."""
+    train, aside = parts.train, parts.aside
+    if isinstance(train, ImageSet):
+        return lambda index: train.images_nhwc[index].numpy()
+    assert aside is not None
+
+    def view(content: bytes, name: str) -> np.ndarray:
+        return preprocess.central(images.decode(content, name), parts.preprocess)
+
+    return partial(aside.attempt, decode=view)
+
+
+def _same(classes: Sequence[str], others: Sequence[str]) -> bool:
+    """Tell whether classes are the same ones; mere numbers, of data without names, may not be."""
+    numbers = [str(label) for label in range(len(classes))]
+    return list(classes) == list(others) != numbers
 
 
 def _heads(model: Network) -> set[str]:

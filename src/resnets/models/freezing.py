@@ -45,7 +45,7 @@ def freeze(network: Network, stages: int) -> None:
     """
     if not 0 <= stages <= len(network.stages):
         raise ModelError(
-            f"frozen_stages: this network has {len(network.stages)} stages, got {stages}"
+            f"transfer.frozen_stages: this network has {len(network.stages)} stages, got {stages}"
         )
     if stages == 0:
         return

@@ -4,7 +4,7 @@ resnets train folder.finetune --data DIR --weights msra/resnet50
 resnets train --data DIR          the same
 
 Images, classes and their names come from the data, the network and how it wants its images from
-the weights. Length, batch, augmentation and what is held out fit the number of images: `fitted`.
+the weights. What is held out, length and batch fit the data: `holding_out`, `fitted`.
 
 The last layer begins as the solution of the linear problem on the network's features, so that the
 rest isn't led astray by a random one (Kumar et al. 2022); then everything learns at a small rate
@@ -43,26 +43,34 @@ _finetune: Final = Recipe(
 RECIPES: Final[dict[str, Recipe]] = {FINETUNE: _finetune}
 
 
-def fitted(recipe: Recipe, images: int, *, splits: int) -> Recipe:
-    """Return `folder.finetune` for a training set of so many images.
+def holding_out(recipe: Recipe, *, splits: int) -> Recipe:
+    """Return `folder.finetune` with a fifth of every class held out of data with one split.
+
+    Args:
+        recipe: What it holds out already, because that was asked for, is left.
+        splits: How many the data has.
+    """
+    if splits > 1 or recipe.data.held_out_images or recipe.data.held_out_share:
+        return recipe
+    return replace(recipe, data=replace(recipe.data, held_out_share=_SHARE))
+
+
+def fitted(recipe: Recipe, images: int) -> Recipe:
+    """Return `folder.finetune` for so many images to train on.
 
     Small sets are passed over more often: 40 times up to 56 images, 300 / sqrt(images) times
     beyond, and 4 times from 5,625 on. A set of fewer images than a batch is one batch.
 
     Args:
         recipe: The recipe as it stands in the catalogue.
-        images: How many the data has to train on, with those to be held out of them.
-        splits: How many the data has; of one split, a fifth of every class is held out.
+        images: Without those held out; positive.
     """
-    share = _SHARE if splits == 1 else 0.0
-    trained_on = max(1, round(images * (1 - share)))
-    batch = min(recipe.batch_images, trained_on)
+    batch = min(recipe.batch_images, images)
     least, most = _EPOCHS
-    epochs = min(most, max(least, _ROOT / math.sqrt(trained_on)))
-    steps = max(1, math.ceil(epochs * trained_on / batch))
+    epochs = min(most, max(least, _ROOT / math.sqrt(images)))
+    steps = math.ceil(epochs * images / batch)
     return replace(
         recipe,
-        data=replace(recipe.data, held_out_share=share),
         batch_images=batch,
         total_steps=steps,
         schedule=replace(recipe.schedule, warmup_steps=min(10, steps // 10)),

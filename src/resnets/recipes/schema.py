@@ -153,6 +153,11 @@ class Transfer:
                 f"transfer.frozen_stages: must not be negative, got {self.frozen_stages}"
             )
 
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether some BN goes on with the averages of the weights."""
+        return self.fixed_bn or self.frozen_stages > 0
+
 
 @spec
 class Expected:
@@ -238,3 +243,8 @@ class Recipe:
             raise RecipeError(f"class_weights: must be positive, got {self.class_weights}")
         if self.keep == "best" and self.true_averages:
             raise RecipeError("keep: true_averages are those of the last network; keep that")
+        if self.true_averages and self.transfer is not None and self.transfer.keeps_averages:
+            raise RecipeError(
+                "true_averages: BN keeps those of the weights; set it to false, or "
+                "transfer.fixed_bn to false and transfer.frozen_stages to 0"
+            )

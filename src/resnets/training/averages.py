@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from resnets.core.division import UNDIVIDED, Division
 from resnets.core.errors import DataError
-from resnets.core.processes import ALONE, Team
 
 
 def replace_moving_averages(
-    model: nn.Module, images_nchw: Iterable[Tensor], team: Team = ALONE
+    model: nn.Module, images_nchw: Iterable[Tensor], division: Division = UNDIVIDED
 ) -> int:
     """Give every BN the mean and the variance of its inputs over whole batches of training data.
 
@@ -22,7 +22,7 @@ def replace_moving_averages(
     Args:
         model: A network with BN layers.
         images_nchw: Batches of one size, ready for the network.
-        team: Who averages, each over as many batches.
+        division: Who averages, each over as many batches, or shares of batches.
 
     Returns:
         How many batches there were in this process.
@@ -39,17 +39,21 @@ def replace_moving_averages(
             batches += 1
         if not batches:
             raise DataError("true averages: need at least one whole batch of images, got none")
-        _average(model, team)
+        _average(model, division)
     return batches
 
 
-def _average(model: nn.Module, team: Team) -> None:
-    """Make the averages of every process the mean of all of them."""
+def _average(model: nn.Module, division: Division) -> None:
+    """Make the averages of every process the mean of all of them, over the batches of all."""
+    team = division.team
     averages = [t for layer in _layers(model) for t in (layer.running_mean, layer.running_var)]
     found = [average for average in averages if average is not None]
     team.sum_(found)
     for average in found:
         average /= team.size
+    for layer in _layers(model):
+        assert layer.num_batches_tracked is not None
+        layer.num_batches_tracked *= team.size // division.sharing.size
 
 
 def _layers(model: nn.Module) -> list[nn.BatchNorm2d]:

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from resnets.core.division import Share
 from resnets.core.errors import DataError
-from resnets.data import batches
+from resnets.core.processes import ALONE, Team
+from resnets.data import batches, synthetic
 from resnets.data.batches import Choices, CropFlip, TrainBatches
 from resnets.data.sets import ImageSet
 
@@ -196,3 +198,40 @@ def test_the_mean_image_is_the_mean_of_every_pixel(count):
 def test_a_padding_that_makes_no_sense_is_refused_naming_the_field(pad_px):
     with pytest.raises(DataError, match=rf"data\.augment\.pad_px: must be .* got {pad_px}$"):
         CropFlip(pad_px=pad_px)
+
+
+def test_the_shares_of_a_batch_are_the_batch():
+    images = synthetic.make().train
+    batch_of = TrainBatches(
+        images,
+        batches.mean_image(images),
+        CropFlip(),
+        seed=0,
+        batch_images=12,
+        device=torch.device("cpu"),
+    )
+    shares = [Share(part=i, parts=3, slice=i, slices=3) for i in range(3)]
+    for number in (1, 22):  # the second straddles epochs
+        parts, whole = [batch_of(number, share) for share in shares], batch_of(number)
+        assert torch.equal(torch.cat([p.images_nchw for p in parts]), whole.images_nchw)
+        assert torch.equal(torch.cat([p.labels_n for p in parts]), whole.labels_n)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_of_a_set_in_order_every_process_is_dealt_batches_of_its_own(size):
+    images = synthetic.make().test  # 64, so the last batch of 10 is smaller
+    mean = batches.mean_image(images)
+
+    def dealt(team):
+        return [
+            batch.labels_n
+            for batch in batches.in_order(
+                images, mean, batch_images=10, device=torch.device("cpu"), team=team
+            )
+        ]
+
+    whole = dealt(ALONE)
+    each = [dealt(Team(rank, size)) for rank in range(size)]
+    for number, labels_n in enumerate(whole):
+        assert torch.equal(each[number % size][number // size], labels_n)
+    assert sum(map(len, each)) == len(whole)

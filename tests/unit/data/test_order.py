@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from resnets.core.division import Share
 from resnets.data.order import Order
 
 
@@ -55,3 +56,21 @@ def test_a_batch_with_repeats_may_end_between_the_copies_of_an_image_and_hold_tw
     assert batch(order, 1) == [(0, a), (0, b), (0, a + 7), (0, b + 7), (0, a + 14)]
     assert batch(order, 2) == [(0, c), (1, d), (1, d + 7), (0, b + 14), (1, d + 14)]
     assert batch(order, 3)[0] == (1, e)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize(("part_images", "size"), [(None, 1), (2, 1), (4, 3), (None, 6)])
+def test_the_shares_of_a_batch_are_the_batch_in_its_order(repeats, part_images, size):
+    order = Order(20, 12, seed=3, repeats=repeats)
+    for number in (1, 2, 3, 4):  # of which two straddle epochs
+        whole = [(epoch, i) for epoch, view_n in order(number) for i in view_n.tolist()]
+        parts = 1 if part_images is None else 12 // part_images
+        slices = max(parts, size)
+        shares = [Share(i * parts // slices, parts, i, slices) for i in range(slices)]
+        found = [
+            (epoch, i)
+            for share in shares
+            for epoch, view_n in order(number, share)
+            for i in view_n.tolist()
+        ]
+        assert found == whole

@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from resnets.core.division import UNDIVIDED, divide
+from resnets.core.processes import ALONE
 from resnets.training import losses
 from resnets.training.loop import due, updates
 from resnets.training.step import Precision
@@ -163,3 +165,79 @@ def test_due_is_every_so_many_updates_and_always_at_the_end():
     assert [n for n in range(1, 21) if due(n, 5, 20)] == [5, 10, 15, 20]
     assert [n for n in range(1, 4) if due(n, 1, 3)] == [1, 2, 3]
     assert [n for n in range(1, 4) if due(n, 100, 3)] == [3]
+
+
+class Dropper(Trainee):
+    """One whose network draws at random."""
+
+    def __init__(self):
+        super().__init__()
+        self.model.insert(5, nn.Dropout(0.5))
+
+    def train(self, first, last, seed=0, division=UNDIVIDED):
+        yield from updates(
+            self.model,
+            losses.classification(0.1),
+            batch_of,
+            self.optimizer,
+            rate_of,
+            Precision.of("cpu", self.dtype),
+            first=first,
+            last=last,
+            seed=seed,
+            division=division,
+        )
+
+
+def losses_of(trainee, first, last, **given):
+    return [update.measured["loss"].item() for update in trainee.train(first, last, **given)]
+
+
+def test_what_layers_draw_depends_on_the_seed_and_the_update_and_not_on_what_was_drawn_before():
+    whole = losses_of(Dropper(), 1, 6)
+    torch.manual_seed(1234)
+    stopped = Dropper()
+    found = losses_of(stopped, 1, 3)
+    torch.rand(17)
+    assert found + losses_of(stopped, 4, 6) == whole
+    assert losses_of(Dropper(), 1, 6, seed=1) != whole
+
+
+def test_the_parts_of_a_batch_draw_each_their_own():
+    drawn = []
+
+    class Draws(nn.Module):
+        def forward(self, x):
+            drawn.append(nn.functional.dropout(torch.ones(64)).tolist())
+            return x
+
+    trainee = Dropper()
+    trainee.model.append(Draws())
+    list(trainee.train(1, 2, division=divide(8, 4, ALONE)))
+    assert len(drawn) == len({tuple(each) for each in drawn}) == 4
+
+
+def test_each_share_is_asked_for_once_and_in_order():
+    asked = []
+
+    def asking(number, share):
+        asked.append((number, share.part))
+        return batch_of(number)
+
+    trainee = Trainee()
+    division = divide(8, 4, ALONE)
+    loss_of, precision = losses.classification(0.1), Precision.of("cpu", torch.float32)
+    list(
+        updates(
+            trainee.model,
+            loss_of,
+            asking,
+            trainee.optimizer,
+            rate_of,
+            precision,
+            first=2,
+            last=3,
+            division=division,
+        )
+    )
+    assert asked == [(2, 0), (2, 1), (3, 0), (3, 1)]

@@ -1,0 +1,247 @@
+"""Several processes train what one trains: the same losses, exact errors, one folder, one voice."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from resnets.core import artifacts
+from resnets.data import synthetic
+from resnets.experiment import manifests
+from resnets.inference import checkpoints
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+
+HERE = Path(__file__).parent
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+LOG = {"TORCH_CPP_LOG_LEVEL": "FATAL", "LOGLEVEL": "CRITICAL"}
+
+# At this rate a last bit that is rounded otherwise does not grow to anything in so few updates.
+UPDATES = 6
+CALM = [*("--lr", "0.005"), *("--set", "optim.weight_decay=0.1")]
+
+
+@pytest.fixture(scope="module")
+def team(command):
+    """Run the command in several processes; return their statuses and what they said."""
+    _, environment, _ = command
+    server = subprocess.Popen(
+        [sys.executable, HERE / "teams.py"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(processes, words, said, **job):
+        job |= {"processes": processes, "words": [*map(str, words)], "out": str(said)}
+        server.stdin.write(json.dumps(job) + "\n")
+        server.stdin.flush()
+        return json.loads(server.stdout.readline())["statuses"], said.read_text()
+
+    yield run
+    server.stdin.close()
+    server.wait(timeout=60)
+    server.stdout.close()
+
+
+def records(run):
+    lines = artifacts.read_lines(run / "journal.jsonl")
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+
+def values(run, key):
+    return [record[key] for record in records(run) if key in record]
+
+
+def same(run, other, names=("loss", "test_top1_error_percent", "test_images")):
+    for name in names:
+        assert values(run, name) == pytest.approx(values(other, name), rel=1e-4)
+    assert [r["update"] for r in records(run)] == [r["update"] for r in records(other)]
+    left, right = (checkpoints.newest(each).model for each in (run, other))
+    for name, tensor in left.items():
+        error = (tensor.double() - right[name].double()).norm()
+        assert error <= 1e-5 + 2e-4 * right[name].double().norm(), name
+
+
+# Whole batches, whose BN several processes compute together; and parts of a quarter.
+KINDS = {
+    "whole batches": [],
+    "parts": ["--set", "part_images=4"],
+    "parts, everything on": [
+        *("--set", "part_images=8", "--set", "clip_norm=0.5", "--set", "model.drop_path=0.3"),
+        *("--set", 'ema={"decay":0.8}', "--set", "true_averages=true"),
+        *("--set", "label_smoothing=0.1"),
+    ],
+}
+
+
+NUMBERS = {"whole batches": (1, 2, 4), "parts": (1, 2, 4), "parts, everything on": (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def runs(team, command, tmp_path_factory):
+    """The same runs by several numbers of processes, by kind and number."""
+    _, _, tiny = command
+    folder = tmp_path_factory.mktemp("runs")
+    found = {}
+    for number, (kind, settings) in enumerate(KINDS.items()):
+        for processes in NUMBERS[kind]:
+            out = folder / f"{number}-{processes}"
+            words = [*tiny(UPDATES, batch_images=16), *CALM, *settings, "--out", out]
+            statuses, said = team(processes, words, folder / f"{out.name}.txt")
+            assert statuses == [0] * processes, said
+            found[kind, processes] = out, said
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes"), [(kind, n) for kind, numbers in NUMBERS.items() for n in numbers[1:]]
+)
+def test_the_number_of_processes_changes_nothing_but_last_bits(kind, processes, runs):
+    same(runs[kind, processes][0], runs[kind, 1][0])
+
+
+def test_the_parts_of_a_batch_do_change_the_numbers(runs):
+    whole, parts = (values(runs[kind, 1][0], "loss") for kind in ("whole batches", "parts"))
+    assert whole != pytest.approx(parts, rel=1e-3)
+
+
+def test_one_process_writes_and_one_speaks(runs):
+    alone, of_two = (runs["parts", processes] for processes in (1, 2))
+    names = [
+        sorted(path.name for path in run.iterdir() if path.name != ".lock")
+        for run in (alone[0], of_two[0])
+    ]
+    assert names[0] == names[1]
+    lines = of_two[1].splitlines()
+    assert len(lines) == len(set(lines)) == len(alone[1].splitlines())
+    assert "1 threads, channels-last, 2 processes" in of_two[1]
+    assert manifests.read(of_two[0])["runtime"]["processes"] == 2
+
+
+def photos(folder):
+    """Write 24 images to train on and 23 to validate on, of several sizes and four classes."""
+    data = synthetic.make()
+    for split, images, count in (("train", data.train, 24), ("val", data.test, 23)):
+        for i in range(count):
+            place = folder / split / data.classes[int(images.labels_n[i])]
+            place.mkdir(parents=True, exist_ok=True)
+            grown = Image.fromarray(images.images_nhwc[i].numpy()).resize((40 + i, 64 - i))
+            grown.save(place / f"{i}.png")
+    return folder
+
+
+def test_errors_are_exact_on_sets_that_no_number_of_processes_divides(team, tmp_path):
+    data = photos(tmp_path / "photos")
+    found = []
+    for processes in (1, 2, 3):  # of four groups of images, at most
+        out = tmp_path / f"run{processes}"
+        words = ["train", "imagenet.resnet18", "--data", data, "--model", "cifar-resnet8"]
+        words += ["--batch-size", 6, "--lr", "0.001", "--device", "cpu", "--out", out]
+        words += ["--set", "total_steps=4", "--set", "schedule.every_steps=1"]
+        words += ["--set", "data.augment.shorter_px=[36,48]", "--set", "data.augment.crop_px=32"]
+        words += ["--set", "precision=float32"]
+        given = {"XDG_CACHE_HOME": str(tmp_path / f"cache{processes}")}
+        statuses, said = team(processes, words, tmp_path / "said.txt", environment=given)
+        assert statuses == [0] * processes, said
+        keys = [f"validation_{key}" for key in ("images", "top1_error_percent")]
+        found.append([values(out, key) for key in keys])
+        assert values(out, "validation_images") == [23] * 5
+        means = checkpoints.newest(out).mean_hwc
+        found[-1].append(means.tolist())
+    assert found[0] == found[1] == found[2]
+    assert 0 < found[0][1][0] < 100
+
+
+def test_where_one_process_is_told_to_stop_all_stop_and_any_number_goes_on(
+    team, command, runs, tmp_path
+):
+    _, _, tiny = command
+    settings = KINDS["parts, everything on"]
+    run, said = tmp_path / "run", tmp_path / "said.txt"
+    words = [*tiny(UPDATES, batch_images=16), *CALM, *settings, "--out", run]
+    stop = [1, signal.SIGTERM, 0.0]  # of those who don't lead
+    statuses, told = team(2, words, said, signal=stop)
+    assert statuses == [143, 143], told
+    assert len(re.findall(r"^resnets: stopped after update [1-5] of 6 and saved", told, re.M)) == 1
+    for processes in (4, 1):
+        copy = tmp_path / f"by{processes}"
+        subprocess.run(["cp", "-r", run, copy], check=True)
+        statuses, told = team(processes, ["train", "--resume", copy], said)
+        assert statuses == [0] * processes, told
+        assert "note         another number of processes than before: last bits may differ" in told
+        same(copy, runs["parts, everything on", 1][0])
+        continued = manifests.read(copy)["continued"]
+        assert [each["processes"] for each in continued] == [processes]
+
+
+def test_what_processes_cannot_do_is_said_once_in_one_line(team, command, tmp_path):
+    _, _, tiny = command
+    out = tmp_path / "run"
+    words = [*tiny(UPDATES, batch_images=16), "--out", out]
+    for processes, asked, told in (
+        (3, words, "3 processes cannot share a batch of 16 images evenly; start 1, 2 or 4 of them"),
+        (2, words[:-2], "torchrun: name the run's folder, .*: --out"),
+        (2, ["doctor"], "torchrun started 2 processes, and only `resnets train` shares its work"),
+        (2, ["train", "--resume", out], "no run in this folder"),
+    ):
+        statuses, said = team(processes, asked, tmp_path / "said.txt")
+        assert statuses == [2] * processes, said
+        lines = [line for line in said.splitlines() if line.startswith("resnets: ")]
+        assert all(re.search(told, line) for line in lines), said
+        assert lines
+        assert "Traceback" not in said
+        assert not out.exists()
+
+
+def test_a_diverged_run_is_said_by_all_processes_at_the_same_update(team, command, tmp_path):
+    _, _, tiny = command
+    words = [*tiny(30, batch_images=16), "--lr", "1e30", "--out", tmp_path / "run"]
+    statuses, said = team(2, words, tmp_path / "said.txt")
+    assert statuses == [1, 1], said
+    assert "the loss is nan by update 20" in said
+    assert "Traceback" not in said
+
+
+def children_of(process):
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=True
+    )
+    return sorted(map(int, found.stdout.split()))
+
+
+def test_torchrun_starts_a_killed_worker_again_and_the_run_ends_as_if_nothing_had_happened(
+    team, command, tmp_path
+):
+    _, environment, tiny = command
+    words = [*map(str, tiny(40, batch_images=16)), *CALM]
+    words += ["--set", "part_images=4", "--set", "model.drop_path=0.3"]
+    statuses, said = team(2, [*words, "--out", tmp_path / "whole"], tmp_path / "said.txt")
+    assert statuses == [0, 0], said
+    run = tmp_path / "run"
+    torchrun = subprocess.Popen(
+        [*TORCHRUN, "2", "--max-restarts", "2", HERE / "impatient.py", *words, "--out", run],
+        env={**environment, **LOG, "SAVE_AFTER_S": "0.05"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not (run / "checkpoints").exists():
+        assert torchrun.poll() is None
+        time.sleep(0.02)
+    os.kill(children_of(torchrun.pid)[-1], signal.SIGKILL)
+    said, _ = torchrun.communicate(timeout=120)
+    assert torchrun.returncode == 0, said
+    assert len(re.findall(r"continued after update \d+", said)) == 1
+    assert f"{run}: " in said.splitlines()[-1]
+    hashes = {checkpoints.newest(tmp_path / name).weights_sha256 for name in ("whole", "run")}
+    assert len(hashes) == 1
+    assert records(run) == records(tmp_path / "whole")

@@ -1,0 +1,54 @@
+import pytest
+
+from resnets.core import launcher
+from resnets.core.launcher import Place
+
+TOLD = {
+    "RANK": "3",
+    "WORLD_SIZE": "8",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "1",
+    "TORCHELASTIC_RESTART_COUNT": "2",
+}
+
+
+@pytest.fixture
+def told(monkeypatch):
+    def tell(**changes):
+        for name, value in (TOLD | changes).items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+
+    return tell
+
+
+def test_a_process_by_itself_has_no_place_and_leads():
+    assert launcher.place() is None
+    assert launcher.leads()
+    assert not launcher.restarted()
+    assert launcher.first_to_say("anything")
+
+
+def test_a_process_of_torchrun_has_the_place_that_it_was_told(told):
+    told()
+    assert launcher.place() == Place(rank=3, size=8, local_rank=1, local_size=2, restarts=2)
+    assert not launcher.leads()
+    assert launcher.restarted()
+    told(RANK="0", TORCHELASTIC_RESTART_COUNT=None)
+    assert launcher.leads()
+    assert not launcher.restarted()
+
+
+@pytest.mark.parametrize("missing", [name for name in TOLD if not name.startswith("TORCH")])
+def test_what_other_launchers_leave_in_the_environment_is_no_place(told, missing):
+    told(**{missing: None})
+    assert launcher.place() is None
+
+
+def test_where_nobody_keeps_notes_everyone_speaks(told):
+    told()  # nothing listens at port 1
+    assert launcher.first_to_say("what is wrong here")

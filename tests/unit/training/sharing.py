@@ -1,0 +1,154 @@
+"""What processes that share work compute, for test_sharing.py: python sharing.py SIZE FOLDER
+
+Forks SIZE processes, which connect as under torchrun. Each writes FOLDER/RANK.pt, a dictionary of
+what it found. In a folder of one process there is what one alone computes.
+"""
+
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from resnets.core import processes
+from resnets.core.division import divide
+from resnets.core.errors import DataError, ResNetsError
+from resnets.core.processes import Poll
+from resnets.models.blocks import DropPath
+from resnets.training import averages, synchronised
+
+IMAGES = 12
+
+
+def inputs(dtype=torch.float32):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(IMAGES, 5, 4, 3, generator=draw) * 3 + torch.arange(5.0)[:, None, None]
+    return x.to(dtype).to(memory_format=torch.channels_last)
+
+
+def mine(values, team):
+    return values.tensor_split(team.size)[team.rank]
+
+
+def batch_norm(team, dtype=torch.float32, momentum=0.1):
+    """Two steps of BN in a network; everything it leaves, and the gradients of all processes."""
+    torch.manual_seed(1)
+    conv = nn.Conv2d(5, 6, 1, bias=False)
+    model = nn.Sequential(conv, nn.BatchNorm2d(6, momentum=momentum), nn.ReLU())
+    nn.init.uniform_(model[1].weight)
+    nn.init.uniform_(model[1].bias)
+    synchronised.synchronise(model, team)
+    found = {}
+    for step in range(2):
+        x = mine(inputs() * (step + 1), team).detach().requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
+            y = model(x)
+        (y.float().square() * torch.arange(6.0)[:, None, None]).sum().backward()
+        found |= {f"y{step}": y.detach(), f"x{step}": x.grad}
+    gradients = [p.grad for p in model.parameters()]
+    team.sum_(gradients)
+    found |= {f"gradient{i}": gradient for i, gradient in enumerate(gradients)}
+    found |= {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    found["predicted"] = model.eval()(mine(inputs(), team)).detach()
+    return found
+
+
+def dropping(layer, shape, team):
+    model = nn.Sequential(layer)
+    synchronised.synchronise(model, team)
+    torch.manual_seed(3)
+    ones = torch.ones(IMAGES, *shape)
+    return mine(ones, team), model(mine(ones, team)), model.eval()(mine(ones, team))
+
+
+def true_averages(team):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(5, 6, 1), nn.BatchNorm2d(6))
+    synchronised.synchronise(model, team)
+    shares = [mine(inputs() * s, team) for s in (1, 2)]
+    averages.replace_moving_averages(model, shares, divide(IMAGES, None, team))
+    return {name: tensor for name, tensor in model[1].state_dict().items() if tensor.ndim < 2}
+
+
+def led(team):
+    def fail():
+        raise DataError("a bad image")
+
+    done = []
+    value = team.led(lambda: done.append(1) or {"a": [1, 2.5, None]})
+    try:
+        team.led(fail)
+    except ResNetsError as err:
+        return value, done, str(err), err.exit_status
+    return None
+
+
+def poll(team):
+    """Rank 1 wishes at its second call, rank 0 at its third; they reach their calls apart."""
+    ask, heard = Poll(team), []
+    for call in range(5):
+        time.sleep(0.02 * team.rank)
+        heard.append(ask(15 * (team.rank == 1 and call == 1), int(team.leads and call == 2)))
+    return heard
+
+
+def compute(team):
+    draw = torch.Generator().manual_seed(team.rank)
+    numbers = [torch.randn(3, 4, 2, 2, generator=draw), torch.randn(1, generator=draw)[0]]
+    numbers[0] = numbers[0].to(memory_format=torch.channels_last)
+    summed = [number.clone(memory_format=torch.preserve_format) for number in numbers]
+    team.sum_(summed)
+    pair = team.divided(2) if team.size == 4 else team
+    return {
+        "numbers": numbers,
+        "summed": summed,
+        "gathered": team.gather(torch.tensor([team.rank])).tolist(),
+        "integers": team.sum_integers([2**53 + 1, team.rank]),
+        "pair": (pair.rank, pair.size, pair.sum_integers([team.rank])),
+        "led": led(team),
+        "tensors": team.share_tensors(
+            {"a": torch.arange(3), "b": torch.tensor(1.5)} if team.leads else None
+        ),
+        "poll": poll(team) if team.size > 1 else None,
+        "batch norm": batch_norm(team),
+        "batch norm, bfloat16": batch_norm(team, torch.bfloat16),
+        "batch norm, plain average": batch_norm(team, momentum=None),
+        "dropout": dropping(nn.Dropout(0.4), (6,), team),
+        "drop path": dropping(DropPath(0.4), (2, 3, 3), team),
+        "true averages": true_averages(team),
+    }
+
+
+def main(size, folder):
+    torch.set_num_threads(1)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    rank = fork(range(size))
+    told = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in told.items()}
+    with processes.joined() as team:
+        torch.save(compute(team), folder / f"{rank}.pt")
+    for _ in range(2):  # and again in the same process
+        with processes.joined() as team:
+            assert team.sum_integers([1]) == [size]
+
+
+def fork(ranks):
+    """Return its rank in each child; wait for all of them in the parent, and leave."""
+    children = []
+    for rank in ranks:
+        child = os.fork()
+        if not child:
+            return rank
+        children.append(child)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    sys.exit(max(map(abs, statuses)))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
