@@ -312,7 +312,7 @@ def test_the_momentum_comes_back_in_the_memory_format_of_its_parameter(interrupt
     # The fused SGD walks through both in the order of their memory.
     state = checkpoints.newest_state(interrupted)
     parts = build.build(tiny, synthetic.make(), seed=0, device=torch.device("cpu"))
-    done, window = states_of_runs.restore(parts, state)
+    done, window, _ = states_of_runs.restore(parts, state)
     assert done == 6
     assert [len(values) for values in window.values()] == [2, 2]  # of updates 5 and 6
     parameters = list(parts.model.parameters())
