@@ -73,6 +73,7 @@ def test_the_run_ends_with_a_report_that_needs_no_other_file(tuned):
     assert page.startswith("<!DOCTYPE html>")
     assert "0.00" in re.search(r"<title>(.*)</title>", page)[1]
     assert "The data check" in page
+    assert "the best of 6 networks that were measured on these same images" in page
     assert "report.html" not in answer.err  # nothing went wrong with it
 
 
@@ -150,7 +151,9 @@ def test_bad_training_images_are_set_aside_and_the_run_goes_on(ask, data, finish
     words = ["train", "--data", spoilt, "--weights", finished, "--out", tmp_path / "run", *HERE]
     answer = ask(*words, "--epochs", "2", "--json")
     assert answer.status == 0, answer.err
-    assert json.loads(answer.out)["images"] == 6
+    told = json.loads(answer.out)
+    assert (told["images"], told["set_aside_images"]) == (6, 3)
+    assert f"3 of 24 training images cannot be read ({trained_on.names[0]}: not an" in answer.err
 
 
 def test_two_images_of_each_class_are_enough(ask, finished, tmp_path):

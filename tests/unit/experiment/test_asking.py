@@ -297,6 +297,13 @@ def test_bn_is_not_fixed_where_a_recipe_ends_with_true_averages(monkeypatch, pet
     assert not recipe.transfer.fixed_bn
 
 
+def test_balanced_weights_are_numbers_once_a_recipe_is_fitted_to_its_data(
+    monkeypatch, pets, finished
+):
+    recipe = finetuned(monkeypatch, pets, finished, "class_weights=balanced")
+    assert recipe.class_weights == (1.0, 1.0)
+
+
 def test_resuming_from_scratch_with_weights_is_refused(interrupted, finished):
     with pytest.raises(RunError, match=r"began with another recipe \(transfer"):
         asking.resume(interrupted, None, None, Changes(weights=finished.folder))
