@@ -1,5 +1,3 @@
-import shutil
-
 import pytest
 import torch
 
@@ -99,7 +97,8 @@ def journal(folder):
 
 
 def test_classes_without_training_images_are_named_when_a_run_begins(folder, tmp_path, capsys):
-    shutil.rmtree(folder / "train" / "dog")
+    for path in (folder / "train" / "dog").iterdir():
+        path.unlink()
     train(folder, tmp_path / "run", "class_weights=balanced")
     assert "note         no images to train on of 1 of 3 classes: dog\n" in capsys.readouterr().err
     assert checkpoints.newest(tmp_path / "run").recipe.class_weights[1] == 1.0
@@ -137,6 +136,5 @@ def test_what_was_set_aside_before_a_stop_is_counted_after_it(folder, tmp_path, 
         train(folder, tmp_path / "run")
     loop.undisturbed()
     assert len(checkpoints.newest_state(tmp_path / "run").about["set_aside"]) == 3
-    shutil.rmtree(tmp_path / "cache")
     assert run.resume(tmp_path / "run").set_aside_images == 3
     assert journal(tmp_path / "run") == journal(tmp_path / "whole")

@@ -74,6 +74,7 @@ def test_a_finished_run_says_what_it_measured_last(finished):
         "images": 64,
         "top1_error_percent": finished.top1_error_percent,
         "updates": 10,
+        "set_aside_images": 0,
     }
 
 
