@@ -307,7 +307,10 @@ COUNTS = {
     "digest",
 }
 JSON = {
-    "train": ("train --json", {"run", "split", "images", "top1_error_percent", "updates"}),
+    "train": (
+        "train --json",
+        {"run", "split", "images", "top1_error_percent", "updates", "set_aside_images"},
+    ),
     "evaluate": (
         "evaluate finished --json",
         {

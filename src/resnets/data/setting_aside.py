@@ -6,7 +6,7 @@ where a run was resumed changes a batch.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -103,6 +103,16 @@ class SettingAside:
         except DataError as err:
             self._set_aside(index, err)
             return None
+
+    def found(self) -> dict[int, str]:
+        """Return the indices of what was set aside until now, and what was wrong with each."""
+        with self._lock:
+            return dict(self._wrong)
+
+    def restore(self, found: Mapping[int, str]) -> None:
+        """Count what an earlier process set aside too, as `found` gave it."""
+        with self._lock:
+            self._wrong = {**found, **self._wrong}
 
     def report(self) -> SetAside:
         """Return what was set aside until now."""

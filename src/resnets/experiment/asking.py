@@ -23,6 +23,7 @@ from resnets.recipes.schema import Recipe, Transfer
 
 _CHECKED_IMAGES: Final = 50_000  # of a data set that is checked for the report; more take long
 _BEFORE: Final = ("transfer=", "transfer.", "data.held_out_")  # settings that a recipe is fitted to
+_BALANCED: Final = "class_weights=balanced"
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 
@@ -37,6 +38,7 @@ class Changes:
             recipe's `rate_rule`, where it is not set too.
         rate: Base learning rate.
         settings: `a.b=value`, applied last. What is changed has no `expected` result any more.
+            `class_weights=balanced` gives every class an equal part of the loss.
         weights: What to begin from: a run, a file, or a name of `resnets weights list`. By default
             what the recipe names.
     """
@@ -65,7 +67,7 @@ class Changes:
             recipe = replace(recipe, optim=replace(recipe.optim, learning_rate=self.rate))
         # What is stretched has its own settings afterwards, and they are taken as written.
         last = [s for s in self.settings if s.startswith(("schedule.", "ema."))]
-        first = [s for s in self.settings if s not in last]
+        first = [s for s in self.settings if s not in (*last, _BALANCED)]
         if self.batch_images is not None:
             first.insert(0, f"batch_images={self.batch_images}")
         recipe = codec.override(build.fitted(recipe, data), first)
@@ -78,6 +80,8 @@ class Changes:
         if self.epochs is not None:
             recipe = self._lengthen(recipe, data)
         recipe = codec.override(recipe, last)
+        if _BALANCED in self.settings:
+            recipe = replace(recipe, class_weights=build.balanced_weights(recipe, data))
         images = build.training_images(recipe, data)
         if recipe.batch_images > images:
             raise RecipeError(

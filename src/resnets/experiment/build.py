@@ -195,6 +195,20 @@ def training_images(recipe: Recipe, data: Data) -> int:
     return len(both[0])
 
 
+def balanced_weights(recipe: Recipe, data: Data) -> tuple[float, ...]:
+    """Return weights with which every class has an equal part of the loss, whatever its images.
+
+    Over the images that the recipe trains on their mean is 1; a class without any has 1.
+
+    Raises:
+        DataError: There is nothing to evaluate on, or nothing is left to train on.
+    """
+    both = split_files(recipe, data) if isinstance(data, FileData) else split(recipe, data)
+    counts = torch.bincount(both[0].labels_n, minlength=recipe.model.classes).tolist()
+    each = sum(counts) / sum(count > 0 for count in counts)
+    return tuple(each / count if count else 1.0 for count in counts)
+
+
 def split(recipe: Recipe, data: DataSet) -> tuple[ImageSet, ImageSet]:
     """Return what the recipe trains on and what it is evaluated on while it does."""
     if recipe.data.held_out_images:

@@ -26,7 +26,7 @@ class Best:
 
     def offer(self, network: nn.Module, update: int, error_percent: float) -> None:
         """Take a network that was just evaluated, if it is better."""
-        if error_percent >= self.error_percent:
+        if not error_percent < self.error_percent:  # NaN is not better
             self.waited += 1
             return
         self.error_percent, self.update, self.waited = error_percent, update, 0

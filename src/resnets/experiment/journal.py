@@ -43,7 +43,7 @@ class Journal:
         self.path = path
         self.note = ""
         self.records = team.led(lambda: _taken_up(path, done))
-        self.errors_percent = [error for record in self.records for error in _errors(record)]
+        self.errors_percent = errors(self.records)
         self._team = team
         self._events: Events | None = None
         if events and team.leads:
@@ -110,6 +110,11 @@ def curve(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[int], li
     """Return updates and values of everything that was journalled under a key as a number."""
     points = [(r["update"], r[key]) for r in records if isinstance(r.get(key), int | float)]
     return [x for x, _ in points], [y for _, y in points]
+
+
+def errors(records: Iterable[Mapping[str, Any]]) -> list[float]:
+    """Return the top-1 error of every evaluation, in percent, in their order."""
+    return [error for record in records for error in _errors(record)]
 
 
 def split(records: Iterable[Mapping[str, Any]]) -> Literal["test", "validation"]:

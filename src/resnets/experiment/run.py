@@ -37,6 +37,7 @@ from resnets.experiment import (
     diverging,
     events,
     manifests,
+    noting,
     provenance,
     report,
     states,
@@ -74,6 +75,7 @@ class Run:
     images: int
     top1_error_percent: float
     updates: int
+    set_aside_images: int = 0  # of those to train on
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values, under the keys of `resnets train --json`."""
@@ -83,6 +85,7 @@ class Run:
             "images": self.images,
             "top1_error_percent": self.top1_error_percent,
             "updates": self.updates,
+            "set_aside_images": self.set_aside_images,
         }
 
 
@@ -292,6 +295,7 @@ class _Saver:
             "since_log": self.journal.since_log(),
             "scaler": parts.precision.scaler.state_dict(),
             "best": self.best.about(),
+            "set_aside": [] if parts.aside is None else [*parts.aside.found().items()],
         }
         tensors = states.of_run(parts, self.best)
         artifacts.save_tensors(states.path_of(self.folder, number), tensors, about)
@@ -344,6 +348,7 @@ def _train(
         journal = Journal(folder / JOURNAL, done, window, team, events=shown)
         about = manifests.description(manifest, parts.preprocess)
         saver, poll = _Saver(folder, manifest, about, journal, best), Poll(team)
+        forecast = noting.Forecast(done, total, parts.batch_of.device, shown=team.leads)
         for update in updates(
             model,
             parts.loss_of,
@@ -358,6 +363,7 @@ def _train(
             division=parts.division,
         ):
             journal.count(update)
+            forecast.after(update.number)
             if parts.ema is not None:
                 parts.ema.update(update.number)
             if due(update.number, _LOG_EVERY, total):
@@ -375,6 +381,7 @@ def _train(
                 break
         diverging.check_state(parts, update, folder, team)
         _end(parts, recipe, journal, best, total)
+        noting.end(parts, journal, total, team)
         team.led(lambda: saver.finish(parts, best.update if recipe.keep == "best" else total))
     return _result(folder, journal.records, recipe.keep)
 
@@ -409,6 +416,7 @@ def _open(
     """Tidy a run's folder up, and say what begins or goes on there."""
     states.clear(folder, done)
     manifests.announce(folder, manifest, recipe, done, parts.batch_of.device, team)
+    noting.beginning(manifest["classes"], parts)
 
 
 @contextlib.contextmanager
@@ -497,4 +505,5 @@ def _result(folder: Path, records: Sequence[Mapping[str, Any]], keep: str) -> Ru
         images=kept.get(f"{split}_images", 0),
         top1_error_percent=kept[key],
         updates=measured[-1].get("update", 0),
+        set_aside_images=records[-1].get(noting.SET_ASIDE, 0),
     )

@@ -71,6 +71,8 @@ def restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list
     parts.optimizer.load_state_dict(saved)
     if parts.precision.scaler.is_enabled():
         parts.precision.scaler.load_state_dict(state.about["scaler"])
+    if parts.aside is not None:
+        parts.aside.restore({int(index): why for index, why in state.about.get("set_aside", [])})
     best = Best.restored(state.about.get("best", {"waited": 0}), state.best)
     return int(state.about["update"]), state.about["since_log"], best
 

@@ -70,6 +70,12 @@ def _sentences(story: Story) -> Iterator[list[Part]]:
         f"Of {images(found.images)} it has not trained on, the network names "
         f"{right:,} rightly ({percent(100 * right / found.images)})."
     ]
+    if story.manifest["recipe"].get("keep") == "best":
+        measured = len(journal.errors(story.records))
+        yield [
+            f"It is the best of {measured:,} networks that were measured on these same images, so "
+            "on others its error may be somewhat higher."
+        ]
     if len(story.classes) > 1 and worst.wrong:
         yield [
             "Hardest class: ",
