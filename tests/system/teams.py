@@ -10,6 +10,7 @@ has begun. A process that has not ended after a minute and a half is killed.
 """
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -47,8 +48,11 @@ def fork(job, rank, port):
     if "save_after_s" in job:
         run._SAVE_AFTER_S, run._SAVE_SHARE = job["save_after_s"], 1e9
     sys.argv = ["resnets", *job["words"]]
-    main()
-    return None
+    try:
+        main()
+    except SystemExit as left:
+        sys.stdout.flush()
+        os._exit(left.code)  # taking a process down that has imported everything takes a second
 
 
 def disturb(job, children):
@@ -85,6 +89,7 @@ if __name__ == "__main__":
     cost.measure(zoo.named("cifar-resnet8"))  # imports what torch imports late
     import torch.distributed  # noqa: F401
 
+    gc.freeze()  # so that forks don't copy it all
     for line in sys.stdin:
         sys.stdout.write(json.dumps({"statuses": do(json.loads(line))}) + "\n")
         sys.stdout.flush()
