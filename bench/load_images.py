@@ -97,7 +97,7 @@ def ours(folder: Path, *, normalised: bool) -> Turn:
     image_files = ImageFiles(tuple(names), torch.arange(len(names)), files.reader(folder, names))
     batch_of = FileBatches(
         image_files,
-        torch.tensor(preprocess.IMAGENET_MEAN),
+        torch.tensor(preprocess.IMAGENET_MEAN).view(1, 1, 3),
         Augmentation(ResizedCrop()),
         seed=0,
         batch_images=BATCH_IMAGES,
