@@ -156,6 +156,20 @@ def test_bad_training_images_are_set_aside_and_the_run_goes_on(ask, data, finish
     assert f"3 of 24 training images cannot be read ({trained_on.names[0]}: not an" in answer.err
 
 
+def test_an_image_to_validate_on_that_cannot_be_read_is_said_before_anything_is_written(
+    ask, data, finished, tmp_path
+):
+    spoilt = shutil.copytree(data, tmp_path / "pets")
+    (files,) = opening.open_data(spoilt).splits.values()
+    _, held = stratified.split(files, 0.2)
+    (spoilt / held.names[0]).write_bytes(b"no image")
+    out = tmp_path / "run"
+    answer = ask("train", "--data", spoilt, "--weights", finished, "--out", out, *HERE)
+    assert answer.status == 2
+    assert f"1 of 6 images to validate on cannot be read ({held.names[0]}: not an" in answer.err
+    assert not out.exists()
+
+
 def test_two_images_of_each_class_are_enough(ask, finished, tmp_path):
     colours = {f"{i:02d}": (20 * i, 255 - 20 * i, 90) for i in range(12)}
     few = write_classes(tmp_path / "few", images=2, classes=colours)

@@ -1,18 +1,24 @@
 """A run that begins with trained weights: what they ask of its recipe, and its first network."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from torch import nn
 
-from resnets.core.errors import ModelError, RecipeError
+from resnets.core import progress
+from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.processes import Team
 from resnets.data import images, preprocess
+from resnets.data.file_batches import processors
+from resnets.data.files import ImageFiles
 from resnets.data.sets import ImageSet
+from resnets.evaluation.central_view import CentralView
 from resnets.experiment import probing
 from resnets.experiment.build import Parts
 from resnets.inference import opening, published
@@ -20,6 +26,8 @@ from resnets.inference.checkpoints import Checkpoint
 from resnets.models import zoo
 from resnets.models.making import Network
 from resnets.recipes.schema import Recipe, TestView
+
+_SHOWN: Final = 3  # files in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +161,12 @@ def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str
 
     Raises:
         ModelError: The weights are not of this network.
-        DataError: More images cannot be read than training puts up with.
+        DataError: An image to validate on cannot be read, or more to train on than training puts
+            up with.
     """
     assert recipe.transfer is not None
+    if isinstance(parts.evaluator, CentralView):
+        _check_readable(parts.evaluator.files)
     model = parts.model
     new = set() if _same(classes, found.classes) else _heads(model)
     tensors = {n: t for n, t in found.model.items() if n.rpartition(".")[0] not in new}
@@ -181,6 +192,32 @@ def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str
     with torch.no_grad():
         model.head.weight.copy_(weight_kc)
         model.head.bias.copy_(bias_k)
+
+
+def _check_readable(files: ImageFiles) -> None:
+    """Say now which images cannot be validated on, and not after the first part of the training."""
+
+    def trouble(index: int) -> str | None:
+        try:
+            files.image(index)
+        except DataError as err:
+            return str(err)
+        return None
+
+    with (
+        ThreadPoolExecutor(processors()) as pool,
+        progress.reporting("reading what validates", total=len(files), unit="images") as bar,
+    ):
+        told = []
+        for why in pool.map(trouble, range(len(files))):
+            told += [] if why is None else [why]
+            bar.advance(1)
+    if told:
+        raise DataError(
+            f"{len(told):,} of {len(files):,} images to validate on cannot be read "
+            f"({'; '.join(told[:_SHOWN])}{'; ...' if len(told) > _SHOWN else ''}); remove them or "
+            "put good ones in their place (`resnets data check` names all)"
+        )
 
 
 def _view_of(parts: Parts) -> Callable[[int], np.ndarray | None]:
