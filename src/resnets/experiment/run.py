@@ -349,6 +349,8 @@ def _train(
         about = manifests.description(manifest, parts.preprocess)
         saver, poll = _Saver(folder, manifest, about, journal, best), Poll(team)
         forecast = noting.Forecast(done, total, parts.batch_of.device, shown=team.leads)
+        if done == 0 and recipe.transfer is not None and recipe.keep == "best":
+            _evaluate(parts, recipe, journal, best, 0)  # what learning has to be better than
         for update in updates(
             model,
             parts.loss_of,
@@ -389,7 +391,9 @@ def _train(
 def _evaluate(parts: Parts, recipe: Recipe, journal: Journal, best: Best, number: int) -> int:
     """Evaluate after an update; return the last update to do, which may be this one."""
     begun = time.perf_counter()
-    journal.write(number, dict(parts.evaluator.run(parts.kept)))
+    measured = dict(parts.evaluator.run(parts.kept))
+    if number or not journal.records:  # a run killed before its first save begins again
+        journal.write(number, measured)
     journal.leave_out(time.perf_counter() - begun)
     if recipe.keep == "best" or recipe.patience is not None:
         best.offer(parts.kept, number, journal.errors_percent[-1])
