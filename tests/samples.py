@@ -95,3 +95,12 @@ def trained(spec):
             module.running_mean.normal_(0, 0.3, generator=draw)
             module.running_var.uniform_(0.5, 2, generator=draw)
     return network
+
+
+def everything(part_images):
+    """Return the words that switch on all that makes resuming and sharing harder."""
+    return [
+        *("--set", f"part_images={part_images}", "--set", "clip_norm=0.5"),
+        *("--set", "model.drop_path=0.3", "--set", 'ema={"decay":0.8}'),
+        *("--set", "true_averages=true", "--set", "label_smoothing=0.1"),
+    ]

@@ -1,6 +1,5 @@
 """Several processes train what one trains: the same losses, exact errors, one folder, one voice."""
 
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from resnets.core import artifacts
 from resnets.data import synthetic
 from resnets.experiment import manifests
 from resnets.inference import checkpoints
+from samples import everything
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
@@ -27,30 +27,6 @@ LOG = {"TORCH_CPP_LOG_LEVEL": "FATAL", "LOGLEVEL": "CRITICAL"}
 # At this rate a last bit that is rounded otherwise does not grow to anything in so few updates.
 UPDATES = 6
 CALM = [*("--lr", "0.005"), *("--set", "optim.weight_decay=0.1")]
-
-
-@pytest.fixture(scope="module")
-def team(command):
-    """Run the command in several processes; return their statuses and what they said."""
-    _, environment, _ = command
-    server = subprocess.Popen(
-        [sys.executable, HERE / "teams.py"],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    def run(processes, words, said, **job):
-        job |= {"processes": processes, "words": [*map(str, words)], "out": str(said)}
-        server.stdin.write(json.dumps(job) + "\n")
-        server.stdin.flush()
-        return json.loads(server.stdout.readline())["statuses"], said.read_text()
-
-    yield run
-    server.stdin.close()
-    server.wait(timeout=60)
-    server.stdout.close()
 
 
 def records(run):
@@ -76,11 +52,7 @@ def same(run, other, names=("loss", "test_top1_error_percent", "test_images")):
 KINDS = {
     "whole batches": [],
     "parts": ["--set", "part_images=4"],
-    "parts, everything on": [
-        *("--set", "part_images=8", "--set", "clip_norm=0.5", "--set", "model.drop_path=0.3"),
-        *("--set", 'ema={"decay":0.8}', "--set", "true_averages=true"),
-        *("--set", "label_smoothing=0.1"),
-    ],
+    "parts, everything on": everything(part_images=8),
 }
 
 
@@ -168,7 +140,7 @@ def test_where_one_process_is_told_to_stop_all_stop_and_any_number_goes_on(team,
     whole, run, said = tmp_path / "whole", tmp_path / "run", tmp_path / "said.txt"
     statuses, told = team(1, [*words, "--out", whole], said)
     assert statuses == [0], told
-    stop = [1, signal.SIGTERM, 0.2]  # the one that does not lead
+    stop = [1, signal.SIGTERM, 0.2, "\ncheckpoints "]  # the one that does not lead
     statuses, told = team(2, [*words, "--out", run], said, signal=stop)
     assert statuses == [143, 143], told
     stopped = re.findall(r"^resnets: stopped after update \d+ of 40 and saved", told, re.MULTILINE)
