@@ -49,7 +49,10 @@ bench: .venv/ready ## Time training against the usual loop, in pairs; writes res
 bench-evaluate: .venv/ready ## Time evaluating ResNet-50 against torchvision's loop; needs ../shared/data
 	$(BIN)/python bench/evaluate_imagenet.py
 
+bench-load: .venv/ready ## Time reading training images against torchvision's way; needs ../shared/data
+	$(BIN)/python bench/load_images.py
+
 clean: ## Remove .venv and caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup train fmt check test test-real golden-update paper bench bench-evaluate clean
+.PHONY: help setup train fmt check test test-real golden-update paper bench bench-evaluate bench-load clean

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from resnets.data import imagenet, imagenet_classes
+from resnets.data.crops import ScaleCrop
 from resnets.models.network import ResNet, he_init
 
 IMAGENET_STEP = 125  # of a thousand classes, every which has images
@@ -22,6 +23,22 @@ def jpeg(seed, width=90, height=70):
     made = io.BytesIO()
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((width, height)).save(made, "JPEG")
+    return made.getvalue()
+
+
+def photo(width, height, seed=0, cell_px=12):
+    """Coarse shapes in colour with some grain, as a camera makes them."""
+    draw = np.random.default_rng(seed)
+    cells = (height // cell_px + 2, width // cell_px + 2, 3)
+    coarse = Image.fromarray(draw.integers(0, 256, cells, dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    grain = draw.integers(-6, 7, smooth.shape)
+    return Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8))
+
+
+def saved(image, kind="JPEG", **options):
+    made = io.BytesIO()
+    image.save(made, kind, **options)
     return made.getvalue()
 
 
@@ -81,6 +98,21 @@ def write_imagenet(folder):
     inside = {f"{imagenet.DEVKIT}/data/ILSVRC2012_validation_ground_truth.txt": truth}
     (folder / f"{imagenet.DEVKIT}.tar.gz").write_bytes(archive(inside, "w:gz"))
     return folder
+
+
+def shrinking(recipe, crop_px):
+    """What `--set` has to say for a recipe for ImageNet to see small crops in parts of 4 images.
+
+    Where it tests in larger crops than it trains with it still does.
+    """
+    augment, test = recipe.data.augment, recipe.data.test
+    settings = [f"data.augment.crop_px={crop_px}"]
+    if isinstance(augment, ScaleCrop):
+        settings.append(f"data.augment.shorter_px=[{crop_px + 4},{crop_px + 16}]")
+    if test is not None:
+        tested_px = crop_px + (8 if test.crop_px > augment.crop_px else 0)
+        settings += [f"data.test.crop_px={tested_px}", f"data.test.resize_px={tested_px + 4}"]
+    return [*settings, *(["part_images=4"] if recipe.part_images else [])]
 
 
 def trained(spec):

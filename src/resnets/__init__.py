@@ -97,6 +97,8 @@ def train(
     out: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
+    weights: "str | Path | Run | None" = None,
+    workers: int | None = None,
     compiling: "Compile" = "auto",
     tensorboard: bool = False,
     settings: tuple[str, ...] = (),
@@ -108,21 +110,27 @@ def train(
         recipe,
         data,
         asking.Changes(
-            model=model, epochs=epochs, batch_images=batch_size, rate=lr, settings=settings
+            model=model,
+            epochs=epochs,
+            batch_images=batch_size,
+            rate=lr,
+            settings=settings,
+            weights=_folder(weights),
         ),
         out=None if out is None else Path(out),
         seed=seed,
         device=device,
         compiling=compiling,
+        workers=workers,
         tensorboard=tensorboard,
     )
 
 
 def resume(folder: str | Path, *, data: "DataSet | FileData | None" = None) -> "Run":
     """Continue a run that was stopped or killed, to the same bits. See `resnets train --resume`."""
-    from resnets.experiment import run
+    from resnets.experiment import asking
 
-    return run.resume(Path(folder), data)
+    return asking.resume(Path(folder), None, data, asking.Changes())
 
 
 def evaluate(

@@ -19,12 +19,23 @@ pytestmark = pytest.mark.real
 
 def test_the_unpacked_package_is_cifar10(whole, package):
     assert whole.digest == cifar.CONTENT_SHA256
-    assert whole.check() == {
+    found = whole.check()
+    assert found.summary() == {
+        "data": "cifar10",
         "train_images": 50_000,
         "test_images": 10_000,
         "classes": 10,
+        "unreadable_images": 0,
         "repeated_images": 0,
+        "digest": cifar.CONTENT_SHA256,
     }
+    # The same photo of a rider, once in grey: seen by eye, as were the other four pairs.
+    (case,) = found.cases("alike-in-splits")
+    assert [(at.split, at.name, at.class_name) for at in case.images] == [
+        ("train", "37082", "horse"),
+        ("test", "9186", "horse"),
+    ]
+    assert len(found.cases("alike")) == 4
     assert whole.train.labels_n.bincount().tolist() == [5_000] * 10
     assert whole.test.labels_n.bincount().tolist() == [1_000] * 10
     assert cifar.read_folder(package / "package").digest == whole.digest

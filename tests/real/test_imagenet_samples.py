@@ -25,12 +25,31 @@ def opened(name):
 def test_every_image_of_a_sample_is_read(name, count, classes):
     data = opened(name)
     assert (data.name, data.classes) == (name, None)
-    assert data.check() == {
+    found = data.check()
+    assert found.summary() == {
+        "data": name,
         "validation_images": count,
         "classes": classes,
         "unreadable_images": 0,
         "repeated_images": 0,
+        "digest": data.digest,
     }
+    assert {each.kind.severity for each in found.findings} <= {"warning", "note"}
+    assert found.cases("alike") == found.cases("alike-in-classes") == ()
+
+
+def test_photos_that_were_resized_and_saved_again_are_found_and_no_others(tmp_path):
+    split = opened("imagenet-fullsize-150").splits["validation"]
+    for index in range(len(split)):
+        image = split.image(index)
+        for name, made in (("train", image), ("val", image.resize((256, 200)))):
+            folder = tmp_path / name / f"{index:03d}"
+            folder.mkdir(parents=True)
+            made.save(folder / "a.jpg", quality=80)
+    found = opening.open_data(tmp_path).check()
+    cases = found.cases("alike-in-splits")
+    assert all(len({at.class_name for at in case.images}) == 1 for case in cases)
+    assert len(cases) >= 148
 
 
 def test_the_validation_sample_has_the_size_it_says():

@@ -302,8 +302,15 @@ def keys_of(value):
 
 
 COST = {"model", "depth", "image_px", "parameters", "multiply_adds", "layers", "stages", "blocks"}
+COUNTS = {
+    *("data", "train_images", "test_images", "classes", "unreadable_images", "repeated_images"),
+    "digest",
+}
 JSON = {
-    "train": ("train --json", {"run", "split", "images", "top1_error_percent", "updates"}),
+    "train": (
+        "train --json",
+        {"run", "split", "images", "top1_error_percent", "updates", "set_aside_images"},
+    ),
     "evaluate": (
         "evaluate finished --json",
         {
@@ -335,12 +342,9 @@ JSON = {
     "data list": ("data list --json", {"data", "here", "what"}),
     "data check": (
         "data check synthetic --json",
-        {*("data", "train_images", "test_images", "classes", "repeated_images", "digest")},
+        {*COUNTS, *("trainable", "refusal", "findings", "by_class", "sizes", "modes", "formats")},
     ),
-    "data fetch": (
-        "data fetch synthetic --json",
-        {*("data", "train_images", "test_images", "classes", "repeated_images", "digest")},
-    ),
+    "data fetch": ("data fetch synthetic --json", COUNTS),
     "doctor": (
         "doctor --json",
         {

@@ -109,15 +109,18 @@ def test_a_killed_process_is_resumed_to_the_bits_of_one_that_was_not(ask, comman
     assert [r["learning_rate"] for r in journal(run) if "loss" in r] == pytest.approx([0.001])
 
 
-def test_what_is_wrong_with_files_is_said_in_one_line_and_nothing_is_written(ask, tmp_path):
+def test_what_is_wrong_with_files_is_said_in_one_line_and_nothing_is_written(
+    ask, archives, tmp_path
+):
     data, out = classes(tmp_path / "pets"), tmp_path / "run"
-    (data / "train" / "owl" / "2.jpg").write_bytes(b"no image")
+    for path in sorted((data / "train").rglob("*.jpg"))[:11]:  # more than the ten set aside
+        path.write_bytes(b"no image")
     words = ["train", "imagenet.resnet18", "--data", data, "--out", out]
     for asked, told in (
-        ([*words, *TINY], "owl/2.jpg: not an image of a format that can be read; training needs"),
+        ([*words, *TINY], "11 of 12 training images cannot be read (cat/0.jpg: not an image of"),
         ([*words, "--batch-size", "13"], "batch_images: at most the 12 training images, got 13"),
         ([*words, *TINY, "--set", "model.classes=4"], "model.classes: pets has 3 classes, got 4"),
-        (["train", "--data", data, "--out", out], "resnets train imagenet.resnet18 --data"),
+        (["train", "--data", archives, "--out", out], "resnets train imagenet.resnet50 --data"),
         (["train", "imagenet.resnet18", "--out", out], "imagenet: is not fetched"),
     ):
         answer = ask(*asked)

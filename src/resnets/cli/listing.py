@@ -140,13 +140,7 @@ def fetch(name: str) -> dict[str, Any]:
     """Fetch a data set by name and return what came."""
     if name not in opening.NAMES:
         raise DataError(errors.unknown("data", name, opening.NAMES, "resnets data list"))
-    return check(name)
-
-
-def check(data: str) -> dict[str, Any]:
-    """Read a data set whole and return what is in it."""
-    opened = opening.open_data(data)
-    return {"data": opened.name, **opened.check(), "digest": opened.digest}
+    return opening.open_data(name).check().summary()
 
 
 def pack(

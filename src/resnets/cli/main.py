@@ -45,6 +45,10 @@ def train(
         int | None, typer.Option(metavar="N", help="Images in a batch, on all devices together.")
     ] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="Base learning rate.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="W", help="Begin from a run, a file, or published weights."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="A new folder for the run. [default: runs/RECIPE]"),
@@ -56,6 +60,10 @@ def train(
         Path | None, typer.Option(metavar="RUN", help="Continue this run; needs nothing else.")
     ] = None,
     device: Device = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Threads that read images. [default: one a core]"),
+    ] = None,
     compiling: Annotated[
         Literal["auto", "on", "off"],
         typer.Option("--compile", help="auto: when the run is long enough to win the time back."),
@@ -73,7 +81,12 @@ def train(
     from resnets.experiment import asking
 
     changes = asking.Changes(
-        model=model, epochs=epochs, batch_images=batch_size, rate=lr, settings=tuple(settings or ())
+        model=model,
+        epochs=epochs,
+        batch_images=batch_size,
+        rate=lr,
+        settings=tuple(settings or ()),
+        weights=weights,
     )
     if resume is not None:
         compiled = None if compiling == "auto" else compiling
@@ -86,7 +99,7 @@ def train(
         named = [flag for flag, value in fixed.items() if value is not None]
         if named:
             raise ResNetsError(f"{named[0]}: --resume keeps what the run began with; leave it out")
-        finished = asking.resume(resume, recipe, data, changes, device=device)
+        finished = asking.resume(resume, recipe, data, changes, device=device, workers=workers)
     else:
         finished = asking.start(
             recipe,
@@ -96,6 +109,7 @@ def train(
             seed=seed or 0,
             device=device,
             compiling=compiling,
+            workers=workers,
             tensorboard=tensorboard,
         )
     if launcher.leads():
@@ -273,10 +287,12 @@ def data_check(
     data: Annotated[str, typer.Argument(metavar="D", help="A name or a folder.")],
     json: Json = False,
 ) -> None:
-    """Read a whole data set and say what is in it."""
-    from resnets.cli import listing
+    """Decode every image of a data set and say what is in it and what is wrong with it."""
+    from resnets.data import opening
 
-    output.record(listing.check(data), json)
+    refused = output.checked(opening.open_data(data).check(), json)
+    if refused is not None:
+        raise refused
 
 
 @data_app.command("pack")

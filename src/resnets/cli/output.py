@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from resnets.core.errors import ImageError
+from resnets.core.errors import DataError, ImageError
 
 if TYPE_CHECKING:
+    from resnets.data.findings import Report
     from resnets.experiment.evaluate import Evaluation
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.reproduce import Reproduction
@@ -114,6 +115,19 @@ def reproduction(found: "Reproduction", json: bool) -> None:
     beside = f" and {found.figure.name}" if found.figure else ""
     print(f"\nwritten to {found.path}{beside}")
     return None
+
+
+def checked(report: "Report", json: bool) -> DataError | None:
+    """Print what checking a data set found.
+
+    Returns:
+        What to say of a data set that cannot be trained on; None where it can.
+    """
+    if json:
+        as_json(report.to_dict())
+    else:
+        print(report)
+    return None if report.refusal is None else DataError(f"{report.data}: {report.refusal}")
 
 
 def table(rows: Sequence[Mapping[str, Any]], json: bool) -> None:

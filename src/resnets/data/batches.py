@@ -38,11 +38,28 @@ class CropFlip:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """What the images of a batch were mixed with: each with one other, to the same share.
+
+    Args:
+        partner_labels_n: The labels of the others, int64.
+        share: Of an image's own label, in [0, 1].
+    """
+
+    partner_labels_n: Tensor
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """Images ready for the network, float32 in channels-last memory, and their labels."""
+    """Images ready for the network, float32 in channels-last memory, and their labels.
+
+    `mix` says what they were mixed with; None where they weren't.
+    """
 
     images_nchw: Tensor
     labels_n: Tensor
+    mix: Mixed | None = None
 
 
 class Batches(Protocol):

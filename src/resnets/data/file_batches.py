@@ -1,123 +1,296 @@
-"""Batches of image files: read and cut by threads, one batch ahead, made ready on the device.
+"""Batches of image files: read and cut by threads, some batches ahead, made ready on the device.
 
 Every choice is a function of (seed, epoch, index of the image), as for images in memory, so a batch
 depends on its number alone: resuming restores nothing, and no thread can change the data.
 """
 
 import os
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from resnets.core.division import WHOLE, Share
-from resnets.core.errors import DataError
-from resnets.data import batches, crops
-from resnets.data.batches import Batch
-from resnets.data.crops import Cut, ScaleCrop
+from resnets.data import crops, cutting, erasing, mixing, operations, policies
+from resnets.data.batches import Batch, Mixed
+from resnets.data.crops import Cut, ResizedCrop, ScaleCrop
+from resnets.data.erasing import RandomErasing
 from resnets.data.files import ImageFiles
+from resnets.data.mixing import Mixing
+from resnets.data.operations import Operation
 from resnets.data.order import Order
+from resnets.data.policies import RandAugment, TrivialAugment
+from resnets.data.setting_aside import SettingAside
+
+_AHEAD: Final = 3  # shares of batches that are read while one is computed with
+_IMAGES_A_TASK: Final = 8  # handing an image of its own to a thread costs as much as resizing it
+_IMAGES_AT_ONCE: Final = 8  # so many, as float32, are still in the cache at the second operation
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """All that is done to the images of a training set, in this order.
+
+    Args:
+        cut: How each is cut out, flipped and lit.
+        policy: What then happens to its pixels.
+        erasing: What is erased once it is normalised.
+        mixing: How the images of a part of a batch are mixed.
+        repeats: How many views of an image an epoch holds.
+    """
+
+    cut: ScaleCrop | ResizedCrop
+    policy: TrivialAugment | RandAugment | None = None
+    erasing: RandomErasing | None = None
+    mixing: Mixing | None = None
+    repeats: int = 1
 
 
 class FileBatches:
     """The batches of a training run on image files, by update number, in the order of `Order`.
 
-    A batch is uint8 until it is on the device. While it is computed with, the next one is read.
+    A batch is uint8 until it is on the device. While it is computed with, the next ones are read.
 
     Args:
         files: The training set.
-        mean_hwc: From `means.central`, for crops of the same size.
-        augment: How to cut and light the images.
+        mean_hwc: What is subtracted from RGB in [0, 1]: from `means.central`, for crops of the same
+            size, or of shape (1, 1, 3).
+        augmentation: What is done to the images.
         seed: The run's seed.
         batch_images: Images in a batch.
         device: Where the batches are wanted.
+        std: What each channel is then divided by.
+        aside: What keeps count of the images of `files` that cannot be read, and finds others.
         shares: What will be asked for of every batch, in this order; by default all of it at once.
+        workers: How many threads read and cut; `processors()` of them unless said otherwise.
     """
 
     def __init__(
         self,
         files: ImageFiles,
         mean_hwc: Tensor,
-        augment: ScaleCrop,
+        augmentation: Augmentation,
         *,
         seed: int,
         batch_images: int,
         device: torch.device,
+        std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        aside: SettingAside | None = None,
         shares: Sequence[Share] = (WHOLE,),
+        workers: int | None = None,
     ) -> None:
         self.images = len(files)
         self.batch_images = batch_images
-        self.files = files
-        self.augment = augment
+        self.augmentation = augmentation
+        self.side_px = augmentation.cut.crop_px
         self.device = device
-        self.order = Order(self.images, batch_images, seed)
-        self.mean_hwc = mean_hwc.to(device)
-        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self.order = Order(self.images, batch_images, seed, augmentation.repeats)
+        self.aside = SettingAside(files) if aside is None else aside
+        self._labels_n = files.labels_n
+        self._std = torch.tensor(std)
+        # Of whole rows: broadcasting over the three numbers of a pixel takes four times as long.
+        row = (*(mean_hwc.shape[:1] if mean_hwc.shape[0] > 1 else ()), self.side_px, 3)
+        self._scale_x = (1 / (255 * self._std)).expand(row[-2:]).flatten().to(device)
+        shift = -mean_hwc / self._std
+        self._shift_yx = (shift if len(row) == 3 else shift[0]).expand(row).flatten(-2).to(device)
+        self._pixels, self._prepared = _Memory(np.uint8), _Memory(np.float32)
+        self._pool = ThreadPoolExecutor(workers or processors(), "decoding")
         self._shares = shares
         self._ahead: dict[tuple[int, Share], _Reading] = {}
 
     def __call__(self, number: int, share: Share = WHOLE) -> Batch:
         """Return a share of the batch of update `number`, counted from 1.
 
-        Raises:
-            DataError: An image of it cannot be read or decoded.
-        """
-        reading = self._ahead.pop((number, share), None) or self._begin(number, share)
-        after = self._after(number, share)
-        self._ahead = {after: self._begin(*after)}
-        pixels_nhwc = np.stack([view.result() for view in reading.views])
-        ready = batches.prepare(torch.from_numpy(pixels_nhwc).to(self.device), self.mean_hwc)
-        ready += torch.from_numpy(reading.light_n3).to(self.device)[:, :, None, None]
-        return Batch(ready, self.files.labels_n[reading.index_n].to(self.device))
+        In the place of an image that cannot be read stands another with its own label, cut and
+        lit as the first would have been.
 
-    def _after(self, number: int, share: Share) -> tuple[int, Share]:
-        """Return what will be asked for next."""
-        later = (self._shares.index(share) + 1) if share in self._shares else len(self._shares)
-        if later < len(self._shares):
-            return number, self._shares[later]
-        return number + 1, self._shares[0]
+        Raises:
+            DataError: More images cannot be read than training puts up with.
+        """
+        reading, used = self._read(number, share)
+        images_nchw = self._ready(reading)
+        labels_n = self._labels_n[used].to(self.device)
+        return self._mixed(images_nchw, labels_n, number, share)
+
+    def read(self, number: int, share: Share = WHOLE) -> Tensor:
+        """Return what the device is sent for a share: uint8, (n, side, side, 3), on the CPU.
+
+        It is not flipped, lit, erased or mixed yet.
+
+        Raises:
+            DataError: As when called.
+        """
+        return self._read(number, share)[0].pixels_nhwc
+
+    def wait(self) -> None:
+        """Wait until everything that was begun ahead is read, as one does who takes the time."""
+        for reading in self._ahead.values():
+            reading.wait()
+
+    def _read(self, number: int, share: Share) -> tuple["_Reading", list[int]]:
+        """Begin what is wanted soon, give up what is not, and wait for a share."""
+        wanted = self._coming(number, share)
+        for given_up in set(self._ahead).difference(wanted):
+            self._ahead.pop(given_up).cancel()
+        for each in wanted:
+            if each not in self._ahead:
+                self._ahead[each] = self._begin(*each)
+        reading = self._ahead.pop((number, share))
+        return reading, reading.wait()
+
+    def _coming(self, number: int, share: Share) -> list[tuple[int, Share]]:
+        """Return what is asked for now and what will be next."""
+        shares = list(self._shares) if share in self._shares else [share]
+        first = shares.index(share)
+        places = range(first, first + 1 + _AHEAD)
+        return [(number + at // len(shares), shares[at % len(shares)]) for at in places]
 
     def _begin(self, number: int, share: Share) -> "_Reading":
         """Choose what is done to each image of a share, and let the threads begin."""
-        index_n, views, light = [], [], []
-        for epoch, part in self.order(number, share):
-            cuts, light_n3 = crops.choose(self.augment, self.order.seed, epoch, part)
-            views += [
-                self._pool.submit(_view, self.files, index, self.augment.crop_px, cut)
-                for index, cut in zip(part.tolist(), cuts, strict=True)
-            ]
-            index_n.append(part)
-            light.append(light_n3)
-        return _Reading(np.concatenate(index_n), views, np.concatenate(light))
+        done, seed, side_px = self.augmentation, self.order.seed, self.side_px
+        todo: list[tuple[int, Cut, tuple[Operation, ...]]] = []
+        lights, boxes = [], []
+        for epoch, view_n in self.order(number, share, before=self._needs_before(share)):
+            cuts, light_n3 = crops.choose(done.cut, seed, epoch, view_n)
+            chosen: Sequence[tuple[Operation, ...]] = [()] * len(view_n)
+            if done.policy is not None:
+                chosen = policies.choose(done.policy, seed, epoch, view_n, image_px=side_px)
+            if done.erasing is not None:
+                boxes.append(erasing.choose(done.erasing, seed, epoch, view_n, image_px=side_px))
+            if light_n3 is not None:
+                lights.append(light_n3)
+            todo += zip((view_n % self.images).tolist(), cuts, chosen, strict=True)
+        shape = (len(todo), side_px, side_px, 3)
+        pixels_nhwc = (
+            torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+            if self.device.type == "cuda"
+            else self._pixels.lend(shape)
+        )
+        tasks = [
+            self._pool.submit(self._fill, pixels_nhwc.numpy()[at:end], todo[at:end])
+            for at in range(0, len(todo), _IMAGES_A_TASK)
+            for end in [at + _IMAGES_A_TASK]
+        ]
+        flipped = [] if done.policy else [at for at, (_, cut, _) in enumerate(todo) if cut.flip]
+        return _Reading(
+            pixels_nhwc,
+            tasks,
+            flipped,
+            np.concatenate(lights) if lights else None,
+            np.concatenate(boxes) if boxes else None,
+        )
+
+    def _fill(
+        self, pixels_nhwc: np.ndarray, todo: list[tuple[int, Cut, tuple[Operation, ...]]]
+    ) -> list[int]:
+        """Read and cut some images; return which they were in the end."""
+        used = []
+        for pixels_hwc, (index, cut, chosen) in zip(pixels_nhwc, todo, strict=True):
+            view_hwc, found = self.aside.readable(index, partial(self._view, cut))
+            if self.augmentation.policy is not None:  # which sees the image flipped
+                view_hwc = operations.apply(view_hwc[:, ::-1] if cut.flip else view_hwc, chosen)
+            pixels_hwc[:] = view_hwc
+            used.append(found)
+        return used
+
+    def _view(self, cut: Cut, content: bytes, name: str) -> np.ndarray:
+        how = self.augmentation.cut.interpolation
+        return cutting.cut(content, name, cut.box, self.side_px, how)
+
+    def _ready(self, reading: "_Reading") -> Tensor:
+        """Flip, scale, light and erase on the device: float32, (n, 3, side, side)."""
+        pixels_nhwc = reading.pixels_nhwc.to(self.device, non_blocking=True)
+        pixels_nchw = pixels_nhwc.permute(0, 3, 1, 2)
+        for flipped in reading.flipped:
+            pixels_nchw[flipped] = pixels_nchw[flipped].flip(2)
+        if self.device.type == "cuda":
+            ready_nhwc = torch.empty_like(pixels_nhwc, dtype=torch.float32)
+            at_once = len(pixels_nhwc)
+        else:
+            ready_nhwc, at_once = self._prepared.lend(tuple(pixels_nhwc.shape)), _IMAGES_AT_ONCE
+        for pixels, ready in zip(
+            pixels_nhwc.flatten(2).split(at_once), ready_nhwc.flatten(2).split(at_once), strict=True
+        ):
+            ready.copy_(pixels)
+            torch.addcmul(self._shift_yx, ready, self._scale_x, out=ready)
+        if reading.light_n3 is not None:
+            light_n3 = (torch.from_numpy(reading.light_n3) / self._std).to(self.device)
+            ready_nhwc.flatten(2).add_(light_n3.repeat(1, self.side_px)[:, None])
+        images_nchw = ready_nhwc.permute(0, 3, 1, 2)
+        if reading.erased_n4 is not None:
+            boxes_n4 = torch.from_numpy(reading.erased_n4).to(self.device)
+            images_nchw = erasing.erase(images_nchw, boxes_n4)
+        return images_nchw
+
+    def _needs_before(self, share: Share) -> bool:
+        """Tell whether the image before a share's first one is mixed into that."""
+        return self.augmentation.mixing is not None and share.slices > share.parts
+
+    def _mixed(self, images_nchw: Tensor, labels_n: Tensor, number: int, share: Share) -> Batch:
+        """Mix the images of a part, each with the one before it."""
+        if self.augmentation.mixing is None:
+            return Batch(images_nchw, labels_n)
+        how = mixing.choose(
+            self.augmentation.mixing, self.order.seed, number, share.part, image_px=self.side_px
+        )
+        # Of a slice the first is the image before it, which is there to be mixed in alone.
+        own = slice(1 if self._needs_before(share) else 0, None)
+        partner_labels_n = mixing.partners(labels_n)[own]
+        mixed = Mixed(partner_labels_n, how.share)
+        return Batch(mixing.mix(images_nchw, how)[own], labels_n[own], mixed)
 
 
-def readable(files: ImageFiles, index: int) -> Image.Image:
-    """Return an image of a training set, every one of which is needed.
+def processors() -> int:
+    """Return how many processors this process may use."""
+    # Only where processes can be held to some of the processors does Python ask the system.
+    allowed = getattr(os, "sched_getaffinity", None)
+    return (len(allowed(0)) if allowed else os.cpu_count()) or 1
 
-    Raises:
-        DataError: It cannot be read or decoded; the message says what to do.
+
+class _Memory:
+    """Memory for batches on a CPU, lent again once nobody has a tensor in it any more.
+
+    To map new memory takes the system a third of the time that an image takes in all, and 38 MB or
+    more are new every time (docs/lab-log.md).
     """
-    try:
-        return files.image(index)
-    except DataError as err:
-        raise DataError(
-            f"{err}; training needs every image: put a good one in its place "
-            "(`resnets data check` names all that cannot be read)"
-        ) from err
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self._dtype = dtype
+        self._free: dict[tuple[int, ...], list[np.ndarray]] = {}
+
+    def lend(self, shape: tuple[int, ...]) -> Tensor:
+        """Return a tensor of that shape with anything in it."""
+        free = self._free.setdefault(shape, [])
+        memory = free.pop() if free else np.empty(shape, self._dtype)
+        lent = memory.view()  # lives as long as a tensor that was made of it
+        weakref.finalize(lent, free.append, memory).atexit = False
+        return torch.from_numpy(lent)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A batch that is being read: which images, their views to come, what lights them."""
+    """Images that are being read: the pixels to come, and what is then done to them."""
 
-    index_n: np.ndarray
-    views: list[Future[np.ndarray]]
-    light_n3: np.ndarray
+    pixels_nhwc: Tensor
+    tasks: list[Future[list[int]]]
+    flipped: list[int]
+    light_n3: np.ndarray | None
+    erased_n4: np.ndarray | None
 
+    def wait(self) -> list[int]:
+        """Wait for the pixels, and return of which images they are.
 
-def _view(files: ImageFiles, index: int, crop_px: int, cut: Cut) -> np.ndarray:
-    return crops.view(readable(files, index), crop_px, cut)
+        What went wrong with the first image that went wrong is raised.
+        """
+        return [index for task in self.tasks for index in task.result()]
+
+    def cancel(self) -> None:
+        """Begin nothing more of it."""
+        for task in self.tasks:
+            task.cancel()

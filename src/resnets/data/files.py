@@ -1,9 +1,7 @@
 """Labelled image files that stay where they are: read one at a time, decoded by who asks."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,15 +10,14 @@ from typing import Final, Literal
 from PIL import Image
 from torch import Tensor
 
-from resnets.core import progress
 from resnets.core.errors import DataError
-from resnets.data import images
+from resnets.data import checking, examining, images
+from resnets.data.checking import Split
+from resnets.data.examining import Bad, Good
+from resnets.data.findings import Report
 
 SplitName = Literal["train", "validation"]
 SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation")
-
-_SHOWN = 10  # unreadable files that `check` names; it counts all of them
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +50,10 @@ class ImageFiles:
             DataError: Its file cannot be read, or is not an image that can be decoded.
         """
         return images.decode(self.read(index), self.names[index])
+
+    def examine(self, index: int) -> Good | Bad:
+        """Say what an image is, or why it cannot be used. May be called from several threads."""
+        return examining.file(partial(self.read, index), self.names[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,40 +93,24 @@ class FileData:
         for name in sorted(self.splits):
             files = self.splits[name]
             for file, label in zip(files.names, files.labels_n.tolist(), strict=True):
-                made.update(f"{name}\t{file}\t{label}\n".encode("utf-8", "surrogateescape"))
+                line = f"{name}\t{file}\t{label}\n"
+                made.update(line.encode("utf-8", "surrogateescape"))  # a name may be any bytes
         if self.content is not None:
             made.update(f"content\t{self.content}\n".encode())
         return made.hexdigest()
 
-    def check(self) -> dict[str, int]:
-        """Read and decode every image and return what there is; the first unreadable are named.
-
-        Keys: `train_images` and `validation_images` for the splits there are, `classes` (with at
-        least one image), `unreadable_images`, `repeated_images` (the same bytes as an earlier
-        file, over all splits).
-        """
-        total = sum(map(len, self.splits.values()))
-        unreadable, distinct = 0, set()
-        with (
-            progress.reporting("checking", total=total, unit="images") as bar,
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-        ):
-            for files in self.splits.values():
-                for first in range(0, len(files), _AT_ONCE):
-                    part = range(first, min(first + _AT_ONCE, len(files)))
-                    for content, wrong in pool.map(partial(_examine, files), part):
-                        distinct.add(content)
-                        unreadable += wrong is not None
-                        if wrong is not None and unreadable <= _SHOWN:
-                            bar.say(wrong)
-                    bar.advance(len(part))
-        labels = {label for files in self.splits.values() for label in files.labels_n.tolist()}
-        return {
-            **{f"{name}_images": len(files) for name, files in self.splits.items()},
-            "classes": len(labels),
-            "unreadable_images": unreadable,
-            "repeated_images": total - len(distinct),
-        }
+    def check(self) -> Report:
+        """Read and decode every image, and return what is there and what is wrong with it."""
+        return checking.check(
+            [
+                Split(name, files.names, files.labels_n, files.examine)
+                for name, files in self.splits.items()
+            ],
+            data=self.name,
+            where=self.where,
+            digest=self.digest,
+            classes=self.class_names,
+        )
 
 
 def reader(folder: Path, names: Sequence[str]) -> Callable[[int], bytes]:
@@ -155,18 +140,3 @@ def _read(folder: str, names: Sequence[str], index: int) -> bytes:
 
 def _taken(read: Callable[[int], bytes], index: Sequence[int], i: int) -> bytes:
     return read(index[i])
-
-
-def _examine(files: ImageFiles, index: int) -> tuple[bytes, str | None]:
-    """Return what tells a file's content from another's, and what is wrong with it."""
-    name = files.names[index]
-    try:
-        content = files.read(index)
-    except DataError as err:
-        return name.encode(), str(err)
-    hashed = hashlib.sha256(content).digest()
-    try:
-        images.decode(content, name)
-    except DataError as err:
-        return hashed, str(err)
-    return hashed, None

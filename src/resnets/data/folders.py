@@ -39,7 +39,7 @@ def read(folder: Path) -> FileData:
     without splits is one split, "validation"; "train" where that is the folder's name.
 
     Raises:
-        DataError: A class has no images, or the splits don't have the same classes.
+        DataError: No class of a split has images, or the splits don't have the same class folders.
     """
     folder_of = _splits(folder)
     found = {name: _classes(at) for name, at in folder_of.items()}
@@ -81,15 +81,17 @@ def _splits(folder: Path) -> dict[SplitName, Path]:
 
 
 def _classes(folder: Path) -> dict[str, list[str]]:
-    """Return the names of the images of each class, relative to the folder, sorted."""
+    """Return the names of the images of each class, relative to the folder, sorted.
+
+    A class may have none: `resnets data check` says so.
+    """
     found = {name: sorted(_images(folder / name, name)) for name in _folders(folder)}
-    empty = [name for name, inside in found.items() if not inside]
     if not found:
         raise DataError(f"{folder}: no class folders are here; put images in one folder a class")
-    if empty:
+    if not any(found.values()):
         raise DataError(
-            f"{folder}: no image in class folder{'s' * (len(empty) > 1)} {_some(empty)}; fill or "
-            f"remove (an image ends in {', '.join(EXTENSIONS)})"
+            f"{folder}: no image in class folder{'s' * (len(found) > 1)} {_some(list(found))}; an "
+            f"image ends in {', '.join(EXTENSIONS)}"
         )
     return found
 

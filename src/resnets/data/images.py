@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,6 +26,8 @@ _FORMATS: Final = (
 )
 # Python's filters of warnings belong to the whole process: one thread at a time may change them.
 _filters: Final = threading.Lock()
+
+T = TypeVar("T")
 
 
 def decode(content: bytes, name: str) -> Image.Image:
@@ -45,6 +47,13 @@ def decode(content: bytes, name: str) -> Image.Image:
     return _decoded(content, name, _as_the_reference)
 
 
+def is_taken(width: int, height: int) -> bool:
+    """Tell whether `decode` takes an image of that size."""
+    most = Image.MAX_IMAGE_PIXELS
+    few = most is None or width * height <= most
+    return few and max(width, height) <= LONGEST_RATIO * min(width, height)
+
+
 def decode_photo(content: bytes, name: str) -> Image.Image:
     """Decode the bytes of an image file, turned as its EXIF says, as 8-bit RGB.
 
@@ -52,6 +61,37 @@ def decode_photo(content: bytes, name: str) -> Image.Image:
         ImageError: As from `decode`.
     """
     return _decoded(content, name, lambda image: _as_seen(ImageOps.exif_transpose(image)))
+
+
+def decode_and_look(
+    content: bytes, name: str, look: Callable[[Image.Image], T]
+) -> tuple[Image.Image, T]:
+    """Decode as `decode` does, and return beside it what `look` finds in the file's own pixels.
+
+    Args:
+        content: The file's bytes.
+        name: What to call it in a message.
+        look: Is given the image before it becomes RGB; what it raises means a damaged image.
+
+    Raises:
+        ImageError: As from `decode`.
+    """
+
+    def both(image: Image.Image) -> tuple[Image.Image, T]:
+        found = look(image)
+        return _as_the_reference(image), found
+
+    return _decoded(content, name, both)
+
+
+def has_more(content: bytes) -> bool:
+    """Tell whether a file that can be decoded holds further pictures or pages after its first."""
+    try:
+        with _opened(content) as image:
+            # A phone's MPO is a photo with a preview, or with its right-hand neighbour.
+            return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # the second picture is damaged, and nobody reads it
+        return False
 
 
 def read_rgb(path: Path) -> Image.Image:
@@ -71,13 +111,11 @@ def read_rgb(path: Path) -> Image.Image:
     return decode_photo(content, str(path))
 
 
-def _decoded(
-    content: bytes, name: str, as_rgb: Callable[[Image.Image], Image.Image]
-) -> Image.Image:
+def _decoded(content: bytes, name: str, use: Callable[[Image.Image], T]) -> T:
     try:
         with _opened(content) as image:
             _check(image, name)
-            return as_rgb(image)
+            return use(image)
     except ImageError:
         raise
     except UnidentifiedImageError as err:

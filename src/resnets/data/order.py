@@ -39,8 +39,15 @@ class Order:
         self.repeats = repeats
         self._orders: dict[int, np.ndarray] = {}
 
-    def __call__(self, number: int, share: Share = WHOLE) -> list[tuple[int, np.ndarray]]:
+    def __call__(
+        self, number: int, share: Share = WHOLE, *, before: bool = False
+    ) -> list[tuple[int, np.ndarray]]:
         """Return what a share of batch `number`, counted from 1, holds of each epoch it touches.
+
+        Args:
+            number: The batch.
+            share: Which of its images.
+            before: Whether the one before the share's first, `Share.before`, comes first too.
 
         Returns:
             Epochs, from 0, each with views of images: int64, together those of the share. Without
@@ -52,11 +59,12 @@ class Order:
             for copy in range(self.repeats)
             for epoch, first, last in spans
         ]
-        within, at, parts = share.within(self.batch_images), 0, []
-        for epoch, view_n in batch:
-            parts.append((epoch, view_n[max(0, within.start - at) : max(0, within.stop - at)]))
-            at += len(view_n)
-        return [(epoch, view_n) for epoch, view_n in parts if len(view_n)]
+        within = share.within(self.batch_images)
+        parts = _within(batch, within)
+        if before:
+            first = share.before(self.batch_images)
+            parts = [*_within(batch, range(first, first + 1)), *parts]
+        return parts
 
     def _spans(self, at: int, end: int) -> list[tuple[int, int, int]]:
         """Return the epochs between two views of a run, with where in each they begin and end."""
@@ -81,3 +89,14 @@ class Order:
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = order.numpy()
         return self._orders[epoch]
+
+
+def _within(batch: list[tuple[int, np.ndarray]], wanted: range) -> list[tuple[int, np.ndarray]]:
+    """Return what stands at some places of a batch."""
+    at, parts = 0, []
+    for epoch, view_n in batch:
+        part = view_n[max(0, wanted.start - at) : max(0, wanted.stop - at)]
+        if len(part):
+            parts.append((epoch, part))
+        at += len(view_n)
+    return parts

@@ -9,6 +9,10 @@ from torch import Tensor
 
 from resnets.core.errors import DataError
 from resnets.core.random import generator
+from resnets.data import checking, examining
+from resnets.data.checking import Split
+from resnets.data.examining import Good
+from resnets.data.findings import Report
 
 
 class Labelled(Protocol):
@@ -42,6 +46,15 @@ class ImageSet:
         """Return the images of those indices, in that order."""
         return ImageSet(self.images_nhwc[index_n], self.labels_n[index_n])
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each image is called: its index."""
+        return tuple(map(str, range(len(self))))
+
+    def examine(self, index: int) -> Good:
+        """Say what an image is."""
+        return examining.pixels(self.images_nhwc[index].numpy())
+
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
@@ -66,20 +79,21 @@ class DataSet:
         """Identify the content: SHA-256 over both splits' images and labels, 64 hex digits."""
         return content_hash(self.train, self.test)
 
-    def check(self) -> dict[str, int]:
-        """Return how many images there are in each split and how many of them are repeated.
+    def check(self) -> Report:
+        """Compare all images, and return what is there and what is wrong with it.
 
-        Keys: `train_images`, `test_images`, `classes`, `repeated_images` (beyond their first
-        appearance, over both splits).
+        An image is called by its index in its split.
         """
-        both = torch.cat([self.train.images_nhwc, self.test.images_nhwc]).flatten(1)
-        distinct = {hashlib.sha256(row.numpy().data).digest() for row in both}
-        return {
-            "train_images": len(self.train),
-            "test_images": len(self.test),
-            "classes": len(self.classes),
-            "repeated_images": len(both) - len(distinct),
-        }
+        return checking.check(
+            [
+                Split(name, split.names, split.labels_n, split.examine, enlarged=False)
+                for name, split in (("train", self.train), ("test", self.test))
+            ],
+            data=self.name,
+            where=self.where,
+            digest=self.digest,
+            classes=self.classes,
+        )
 
 
 def content_hash(*splits: ImageSet) -> str:

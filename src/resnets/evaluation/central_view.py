@@ -48,9 +48,11 @@ class CentralView:
         """
         model.eval()
         mean_hwc = self.mean_hwc.to(self.device)
+        std_hwc = torch.tensor(self.preprocess.std, device=self.device).view(1, 1, 3)
 
         def log_scores(images_nhwc: Tensor) -> Tensor:
-            logits: Tensor = model(batches.prepare(images_nhwc.to(self.device), mean_hwc))
+            ready = batches.prepare(images_nhwc.to(self.device), mean_hwc, std_hwc)
+            logits: Tensor = model(ready)
             return logits.log_softmax(dim=1)
 
         with torch.inference_mode():

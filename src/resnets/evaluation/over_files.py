@@ -16,6 +16,7 @@ from resnets.core.progress import Bar
 from resnets.data.files import ImageFiles
 from resnets.data.preprocess import Preprocess
 from resnets.evaluation import views
+from resnets.evaluation.answers import Answers
 from resnets.evaluation.metrics import ByClass
 from resnets.evaluation.views import LogScoresOf, Protocol
 
@@ -44,10 +45,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Exact counts by class, and of how many images the fast scores did not settle the count."""
+    """Exact counts by class, and of how many images the fast scores did not settle the count.
+
+    `answers` are in the order of the files.
+    """
 
     by_class: ByClass
     close_calls: int
+    answers: Answers
 
 
 def count(
@@ -89,8 +94,9 @@ def count(
     fast = [member.scores_of for member in members]
     sure = [member.sure_scores_of for member in members if member.sure_scores_of is not None]
     rounding = _Rounding(enabled=len(sure) == len(members))
-    counted, close_calls = ByClass.of(classes), 0
-    for labels_n, images in _few_at_a_time(files, members, protocol, decode, team):
+    counted, close_calls, answers = ByClass.of(classes), 0, []
+    for index_n, images in _few_at_a_time(files, members, protocol, decode, team):
+        labels_n = files.labels_n[index_n]
         scores = _scores(images, fast, at_once)
         again = rounding.unsure(scores, labels_n)
         if len(again):
@@ -99,10 +105,11 @@ def count(
             scores[again] = surer
             close_calls += len(again)
         counted += ByClass.count(scores, labels_n)
+        answers.append(Answers.of(scores, labels_n, index_n))
         bar.advance(len(images))
     team.sum_([counted.counts_k3])
     (close_calls,) = team.sum_integers([close_calls])
-    return Counted(counted, close_calls)
+    return Counted(counted, close_calls, Answers.together(answers, classes))
 
 
 class _Rounding:
@@ -158,7 +165,7 @@ def _few_at_a_time(
     decode: Callable[[bytes, str], Image.Image],
     team: Team,
 ) -> Iterator[tuple[Tensor, list[list[list[np.ndarray]]]]]:
-    """Yield a few images at a time, not in their order: labels, and views for each member."""
+    """Yield a few images at a time, not in their order: which, and views for each member."""
     wanted = [member.preprocess for member in members]
 
     def read(index: int) -> list[list[np.ndarray]]:
@@ -173,7 +180,7 @@ def _few_at_a_time(
         rest = [index for index in range(len(files)) if index not in chosen]
         parts = [*_parts(learnt_from, together), *_parts(rest, together)]
         for part in parts[team.rank :: team.size]:
-            yield files.labels_n[part], list(pool.map(read, part))
+            yield torch.tensor(part), list(pool.map(read, part))
 
 
 def _parts(indices: Sequence[int], size: int) -> Iterator[list[int]]:

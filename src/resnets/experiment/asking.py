@@ -6,21 +6,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from resnets.core import launcher
-from resnets.core.errors import DataError, RecipeError
+from resnets.core.errors import DataError, RecipeError, ResNetsError
 from resnets.data import imagenet, opening
 from resnets.data.files import FileData
 from resnets.data.opening import Data
 from resnets.data.sets import DataSet
-from resnets.experiment import build, manifests, run
+from resnets.experiment import build, manifests, report_page, run, transfer
 from resnets.experiment.run import Compile, Run
 from resnets.models import zoo
-from resnets.models.spec import ModelSpec, ResNetSpec
 from resnets.recipes import catalogue, codec, rates
-from resnets.recipes.schema import Recipe
+from resnets.recipes import folder as folder_recipes
+from resnets.recipes.schema import Recipe, Transfer
 
+_CHECKED_IMAGES: Final = 50_000  # of a data set that is checked for the report; more take long
+_BEFORE: Final = ("transfer=", "transfer.", "data.held_out_")  # settings that a recipe is fitted to
+_BALANCED: Final = "class_weights=balanced"
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 
@@ -35,6 +38,9 @@ class Changes:
             recipe's `rate_rule`, where it is not set too.
         rate: Base learning rate.
         settings: `a.b=value`, applied last. What is changed has no `expected` result any more.
+            `class_weights=balanced` gives every class an equal part of the loss.
+        weights: What to begin from: a run, a file, or a name of `resnets weights list`. By default
+            what the recipe names.
     """
 
     model: str | None = None
@@ -42,6 +48,7 @@ class Changes:
     batch_images: int | None = None
     rate: float | None = None
     settings: Sequence[str] = ()
+    weights: str | Path | None = None
 
     def apply(self, recipe: Recipe, data: Data) -> Recipe:
         """Return the recipe with these changes, fitted to the data.
@@ -52,7 +59,7 @@ class Changes:
         """
         original = recipe
         if self.model is not None:
-            recipe = replace(recipe, model=_dropping_as(recipe.model, zoo.named(self.model)))
+            recipe = replace(recipe, model=zoo.dropping_as(recipe.model, zoo.named(self.model)))
             recipe = replace(
                 recipe, model=replace(recipe.model, classes=len(build.class_names(data)))
             )
@@ -60,7 +67,7 @@ class Changes:
             recipe = replace(recipe, optim=replace(recipe.optim, learning_rate=self.rate))
         # What is stretched has its own settings afterwards, and they are taken as written.
         last = [s for s in self.settings if s.startswith(("schedule.", "ema."))]
-        first = [s for s in self.settings if s not in last]
+        first = [s for s in self.settings if s not in (*last, _BALANCED)]
         if self.batch_images is not None:
             first.insert(0, f"batch_images={self.batch_images}")
         recipe = codec.override(build.fitted(recipe, data), first)
@@ -68,9 +75,13 @@ class Changes:
             recipe = rates.following(recipe, original.batch_images)
         if recipe.data.name != data.name:
             raise RecipeError(f"data.name: name the data with --data {recipe.data.name}")
+        if _weights_of(recipe) != _weights_of(original):
+            raise RecipeError(f"transfer: name the weights with --weights {_weights_of(recipe)}")
         if self.epochs is not None:
             recipe = self._lengthen(recipe, data)
         recipe = codec.override(recipe, last)
+        if _BALANCED in self.settings:
+            recipe = replace(recipe, class_weights=build.balanced_weights(recipe, data))
         images = build.training_images(recipe, data)
         if recipe.batch_images > images:
             raise RecipeError(
@@ -110,6 +121,7 @@ def start(
     seed: int = 0,
     device: str | None = None,
     compiling: Compile = "auto",
+    workers: int | None = None,
     tensorboard: bool = False,
 ) -> Run:
     """Train a recipe by its name; without one, the recipe that fits the data.
@@ -122,6 +134,7 @@ def start(
         seed: Of everything random.
         device: Where to compute.
         compiling: Whether to compile.
+        workers: How many threads read image files.
         tensorboard: Whether to write its events.
 
     Raises:
@@ -135,20 +148,24 @@ def start(
         name = _fitting(opened)
         recipe = catalogue.named(name)
     assert name is not None
+    recipe, weights = _fitted(recipe, name, changes, opened)
     changed = changes.apply(recipe, opened)
     if (told := rates.note(recipe, changed)) and launcher.leads():
         sys.stderr.write(f"note         {told}\n")
-    recipe = changed
-    return run.start(
-        recipe,
+    finished = run.start(
+        changed,
         opened,
         name=name,
         out=out,
         seed=seed,
         device=device,
         compiling=compiling,
+        weights=weights,
+        workers=workers,
         tensorboard=tensorboard,
     )
+    _write_page(finished, opened, device)
+    return finished
 
 
 def resume(
@@ -158,6 +175,7 @@ def resume(
     changes: Changes,
     *,
     device: str | None = None,
+    workers: int | None = None,
 ) -> Run:
     """Continue a run. The recipe and data named beside it must be what the run began with.
 
@@ -170,19 +188,87 @@ def resume(
     if name is not None or not changes.none:
         manifest = manifests.read(folder)
         own = codec.from_tree(manifest["recipe"])
-        base = own if name is None else catalogue.named(name)
         opened = opened or _open(manifest["data"]["where"], None)
+        base = own
+        if name is not None:
+            began = manifest.get("weights", {}).get("where")
+            weighed = replace(changes, weights=changes.weights or began)
+            base, _ = _fitted(catalogue.named(name), name, weighed, opened)
+        elif changes.weights is not None:
+            found = transfer.name_of(
+                changes.weights, transfer.Weights.of(changes.weights).checkpoint
+            )
+            base = replace(
+                own, transfer=replace(own.transfer or Transfer(weights=""), weights=found)
+            )
         named = changes.apply(base, opened)
         if named.precision == "auto":  # decided when the run began
             named = replace(named, precision=own.precision)
-    return run.resume(folder, opened, named, device)
+    finished = run.resume(folder, opened, named, device, workers)
+    _write_page(finished, opened, device)
+    return finished
 
 
-def _dropping_as(old: ModelSpec, new: ModelSpec) -> ModelSpec:
-    """Return another network that drops as much while training, where there is what to drop."""
-    if not isinstance(old, ResNetSpec) or not isinstance(new, ResNetSpec):
-        return new
-    return new if new.shortcut == "none" else replace(new, drop_path=old.drop_path)
+def _fitted(
+    recipe: Recipe, name: str, changes: Changes, data: Data
+) -> tuple[Recipe, transfer.Weights | None]:
+    """Return a recipe of the catalogue for its data and the weights that it begins with, and these.
+
+    Settings that decide on either come first. From scratch there are no weights.
+    """
+    of_weights = changes.model is None and recipe.transfer is not None
+    if changes.weights is not None and recipe.transfer is None:
+        began = Transfer(weights="", fixed_bn=not recipe.true_averages)
+        recipe = replace(recipe, transfer=began)
+    recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
+    if name == folder_recipes.FINETUNE and isinstance(data, FileData):
+        recipe = folder_recipes.holding_out(recipe, splits=len(data.splits))
+        recipe = folder_recipes.fitted(recipe, build.training_images(recipe, data))
+    return _for_weights(recipe, changes, data, network=not of_weights)
+
+
+def _for_weights(
+    recipe: Recipe, changes: Changes, data: Data, *, network: bool
+) -> tuple[Recipe, transfer.Weights | None]:
+    """Return the recipe for the weights that it begins with, and these; None from scratch."""
+    if recipe.transfer is None:
+        if changes.weights is not None:
+            raise RecipeError("transfer: null is from scratch; leave that or --weights out")
+        return recipe, None
+    where = changes.weights or recipe.transfer.weights
+    build.fitted(replace(recipe, data=replace(recipe.data, name="")), data)  # before any fetching
+    weights = transfer.Weights.of(where)
+    classes = len(build.class_names(data))
+    recipe = replace(recipe, model=replace(recipe.model, classes=classes))
+    if changes.model is not None:
+        recipe = replace(recipe, model=replace(zoo.named(changes.model), classes=classes))
+    return transfer.fitted(recipe, weights, network=network), weights
+
+
+def _weights_of(recipe: Recipe) -> str | None:
+    return None if recipe.transfer is None else recipe.transfer.weights
+
+
+def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
+    """Write the report of a run that learnt somebody's own images; the run stands without it."""
+    path = finished.folder / report_page.PAGE
+    manifest = manifests.read(finished.folder)
+    if manifest["recipe"].get("transfer") is None or path.exists() or not launcher.leads():
+        return
+    try:
+        opened = _open(manifest["data"]["where"], None) if data is None else data
+        if opened.digest != manifest["data"]["digest"]:
+            raise DataError(f"{opened.name}: is not the data that the network was trained on")
+        findings: dict[str, Any] | None = None if _images(opened) <= _CHECKED_IMAGES else {}
+        report_page.write(finished.folder, opened, findings, device)
+    except ResNetsError as err:
+        sys.stderr.write(f"note         no {report_page.PAGE}: {err}\n")
+
+
+def _images(data: Data) -> int:
+    if isinstance(data, FileData):
+        return sum(map(len, data.splits.values()))
+    return len(data.train) + len(data.test)
 
 
 def _open(data: Data | str | Path | None, recipe: Recipe | None) -> Data:
@@ -201,10 +287,12 @@ def _open(data: Data | str | Path | None, recipe: Recipe | None) -> Data:
 
 def _fitting(data: Data) -> str:
     if isinstance(data, FileData):
-        raise DataError(
-            f"{data.name}: image files, for which a recipe must be named: "
-            f"resnets train imagenet.resnet18 --data {shlex.quote(data.where)}"
-        )
+        if data.name == "imagenet":
+            raise DataError(
+                f"{data.name}: a recipe must be named: "
+                f"resnets train imagenet.resnet50 --data {shlex.quote(data.where)}"
+            )
+        return folder_recipes.FINETUNE
     if data.name not in catalogue.FOR_DATA:
         raise DataError(f"{data.name}: no recipe is made for it; name one: resnets list recipes")
     return catalogue.FOR_DATA[data.name]

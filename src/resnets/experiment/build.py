@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +13,18 @@ from resnets.core.division import Division
 from resnets.core.errors import DataError, RecipeError
 from resnets.core.processes import ALONE, Team
 from resnets.core.random import generator
-from resnets.data import batches, means, sets
+from resnets.data import batches, means, sets, stratified
 from resnets.data.batches import Batch, Batches, CropFlip, TrainBatches
 from resnets.data.crops import ResizedCrop, ScaleCrop
-from resnets.data.file_batches import FileBatches
+from resnets.data.file_batches import Augmentation, FileBatches
 from resnets.data.files import SPLITS, FileData, ImageFiles
 from resnets.data.opening import Data
-from resnets.data.preprocess import Preprocess
+from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from resnets.data.sets import DataSet, ImageSet
+from resnets.data.setting_aside import SettingAside
 from resnets.evaluation.central_view import CentralView
 from resnets.evaluation.single_view import SingleView
-from resnets.models import cost, making
+from resnets.models import cost, freezing, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
 from resnets.models.spec import check_image_px
@@ -58,7 +59,10 @@ class RateOf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything the loop needs, on the device. `ema` is the model's average where one is kept."""
+    """Everything the loop needs, on the device. `ema` is the model's average where one is kept.
+
+    `train` is what is trained on; of image files, `aside` keeps count of those that cannot be read.
+    """
 
     model: Network
     ema: MovingAverage | None
@@ -71,6 +75,8 @@ class Parts:
     evaluator: Evaluator
     preprocess: Preprocess
     mean_hwc: Tensor
+    train: ImageFiles | ImageSet
+    aside: SettingAside | None
 
     @property
     def kept(self) -> nn.Module:
@@ -127,6 +133,7 @@ def build(
     device: torch.device,
     mean_hwc: Tensor | None = None,
     team: Team = ALONE,
+    workers: int | None = None,
 ) -> Parts:
     """Return the parts of a run of `recipe` on `data`, all on `device`.
 
@@ -138,21 +145,27 @@ def build(
         mean_hwc: The per-pixel mean that a run began with; by default it is computed, which of
             image files takes a pass over all of them.
         team: Who trains.
+        workers: How many threads read image files; by default one a processor.
 
     Raises:
         RecipeError: The parts of a batch would not be equal.
         RunError: The processes cannot share a batch evenly.
-        DataError: There are not enough images, or a training image cannot be decoded.
+        DataError: There are not enough images, or more of them cannot be read than training puts
+            up with.
     """
     assert recipe.precision != "auto"
     divided = division.divide(recipe.batch_images, recipe.part_images, team)
     inputs = (
-        _of_files(recipe, data, seed, device, mean_hwc, divided)
+        _of_files(recipe, data, seed, device, mean_hwc, divided, workers)
         if isinstance(data, FileData)
         else _of_images(recipe, data, seed, device, mean_hwc, team)
     )
     model = making.make(recipe.model)
     he_init(model, generator(seed, "init"))
+    if recipe.transfer is not None:
+        freezing.freeze(model, recipe.transfer.frozen_stages)
+        if recipe.transfer.fixed_bn:
+            freezing.fix_bn(model)
     synchronised.synchronise(model, divided.sharing)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
@@ -167,6 +180,8 @@ def build(
         evaluator=inputs.evaluator,
         preprocess=inputs.preprocess,
         mean_hwc=inputs.mean_hwc,
+        train=inputs.train,
+        aside=inputs.aside,
     )
 
 
@@ -178,6 +193,20 @@ def training_images(recipe: Recipe, data: Data) -> int:
     """
     both = split_files(recipe, data) if isinstance(data, FileData) else split(recipe, data)
     return len(both[0])
+
+
+def balanced_weights(recipe: Recipe, data: Data) -> tuple[float, ...]:
+    """Return weights with which every class has an equal part of the loss, whatever its images.
+
+    Over the images that the recipe trains on their mean is 1; a class without any has 1.
+
+    Raises:
+        DataError: There is nothing to evaluate on, or nothing is left to train on.
+    """
+    both = split_files(recipe, data) if isinstance(data, FileData) else split(recipe, data)
+    counts = torch.bincount(both[0].labels_n, minlength=recipe.model.classes).tolist()
+    each = sum(counts) / sum(count > 0 for count in counts)
+    return tuple(each / count if count else 1.0 for count in counts)
 
 
 def split(recipe: Recipe, data: DataSet) -> tuple[ImageSet, ImageSet]:
@@ -199,10 +228,12 @@ def split_files(recipe: Recipe, data: FileData) -> tuple[ImageFiles, ImageFiles]
     train, *others = (data.splits[name] for name in SPLITS if name in data.splits)
     if recipe.data.held_out_images:
         return sets.hold_out(train, recipe.data.held_out_images)
+    if recipe.data.held_out_share:
+        return stratified.split(train, recipe.data.held_out_share)
     if not others:
         raise DataError(
             f"{data.name}: has one split of {len(train):,} images, and training needs another to "
-            "validate on; hold out N of them: --set data.held_out_images=N"
+            "validate on; hold out a share of each class: --set data.held_out_share=0.2"
         )
     return train, others[0]
 
@@ -215,6 +246,8 @@ class _Inputs:
     evaluator: Evaluator
     preprocess: Preprocess
     mean_hwc: Tensor
+    train: ImageFiles | ImageSet
+    aside: SettingAside | None = None
 
 
 def _of_images(
@@ -248,6 +281,7 @@ def _of_images(
         SingleView("validation" if recipe.data.held_out_images else "test", in_order, team),
         Preprocess(resize_px=side, crop_px=side, interpolation="bicubic", mean=None, std=_ONES),
         mean,
+        train,
     )
 
 
@@ -258,43 +292,102 @@ def _of_files(
     device: torch.device,
     mean_hwc: Tensor | None,
     divided: Division,
+    workers: int | None,
 ) -> _Inputs:
-    """Photos are cut at random scales and places, and tested at the least of these: sec. 3.4."""
-    augment = recipe.data.augment
-    assert isinstance(augment, ScaleCrop)
+    """Photos are cut at random places, changed and mixed as the recipe says; tested in one view."""
+    wanted = tested_view(recipe)
     train, held_out = split_files(recipe, data)
-    wanted = Preprocess(
-        resize_px=augment.shorter_px[0], crop_px=augment.crop_px, mean=None, std=_ONES
-    )
-    team = divided.team
-    mean = means.central(train, wanted, team) if mean_hwc is None else mean_hwc
+    team, aside = divided.team, SettingAside(train)
+    mean = mean_hwc
+    if mean is None and wanted.mean is None:
+        mean = means.central(train, wanted, aside, team)
+    elif mean is None:
+        mean = torch.tensor(wanted.mean).view(1, 1, 3)
     return _Inputs(
         FileBatches(
             train,
             mean,
-            augment,
+            _augmentation(recipe),
             seed=seed,
             batch_images=recipe.batch_images,
             device=device,
+            std=wanted.std,
+            aside=aside,
             shares=divided.shares,
+            workers=workers,
         ),
         CentralView("validation", held_out, recipe.model.classes, wanted, mean, device, team),
         wanted,
         mean,
+        train,
+        aside,
     )
+
+
+def tested_view(recipe: Recipe) -> Preprocess:
+    """Return the one view in which a recipe for image files tests, and what is subtracted.
+
+    Where the recipe doesn't say: the least of the scales that `ScaleCrop` draws from, with the
+    per-pixel mean, and of `ResizedCrop` the crop as 7/8 of the shorter side, with ImageNet's mean
+    and standard deviation, as its sources have them.
+
+    Source: He et al. 2015, sec. 3.4.
+    """
+    augment, test = recipe.data.augment, recipe.data.test
+    assert not isinstance(augment, CropFlip)
+    resize_px = (
+        augment.shorter_px[0] if isinstance(augment, ScaleCrop) else round(augment.crop_px * 8 / 7)
+    )
+    mean, std = recipe.data.mean, recipe.data.std
+    if mean is None and isinstance(augment, ResizedCrop):
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    if mean is None and test is not None and test.crop_px != augment.crop_px:
+        raise RecipeError(
+            f"data.test.crop_px: the per-pixel mean is of {augment.crop_px} px, the training crop; "
+            f"test in that too, or set data.mean and data.std, got {test.crop_px}"
+        )
+    return Preprocess(
+        resize_px=test.resize_px if test else resize_px,
+        crop_px=test.crop_px if test else augment.crop_px,
+        interpolation=test.interpolation if test else augment.interpolation,
+        mean=mean,
+        std=_ONES if std is None else std,
+    )
+
+
+def _augmentation(recipe: Recipe) -> Augmentation:
+    data = recipe.data
+    assert not isinstance(data.augment, CropFlip)
+    return Augmentation(data.augment, data.policy, data.erasing, recipe.mixing, data.repeats)
 
 
 def _check_augment(recipe: Recipe, data: Data) -> None:
     kind = recipe.data.augment.kind
-    if isinstance(data, FileData) and kind != "scale-crop":
-        raise RecipeError(
-            f"data.augment: {data.name} has image files, and {kind} is for small images; train a "
-            "recipe for files on them, such as imagenet.resnet18"
-        )
-    if isinstance(data, DataSet) and kind != "crop-flip":
+    if isinstance(data, FileData):
+        if kind == "crop-flip":
+            raise RecipeError(
+                f"data.augment: {data.name} has image files, and {kind} is for small images; train "
+                "a recipe for files on them, such as folder.finetune"
+            )
+        return
+    if kind != "crop-flip":
         raise RecipeError(
             f"data.augment: {data.name} has small images, and {kind} is for image files; train a "
             "recipe for small images on them, such as cifar10.resnet20"
+        )
+    for name, value in (
+        ("data.policy", recipe.data.policy),
+        ("data.erasing", recipe.data.erasing),
+        ("data.test", recipe.data.test),
+        ("data.mean", recipe.data.mean),
+        ("mixing", recipe.mixing),
+    ):
+        if value is not None:
+            raise RecipeError(f"{name}: is for image files; {data.name} has small images: set null")
+    if recipe.data.repeats > 1 or recipe.data.held_out_share:
+        raise RecipeError(
+            "data: repeats and held_out_share are for image files; set 1 and 0, or hold out so "
+            "many images: held_out_images"
         )
 
 
@@ -314,6 +407,8 @@ def _loss(recipe: Recipe, device: torch.device) -> LossOf:
 def _optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
     optim = recipe.optim
     groups = decay.parameter_groups(model, optim.weight_decay, optim.decay_on)
+    if recipe.transfer is not None and recipe.transfer.head_rate_factor != 1:
+        groups = _apart(groups, model.head, recipe.transfer.head_rate_factor)
     # With a scaler the fused step may be skipped while torch counts its first as done, which
     # leaves the momentum uninitialised.
     fused = recipe.precision != "float16"
@@ -334,6 +429,19 @@ def _optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
             return torch.optim.AdamW(
                 groups, lr=optim.learning_rate, betas=betas, eps=optim.eps, fused=fused
             )
+
+
+def _apart(
+    groups: Sequence[dict[str, Any]], layer: nn.Module, rate_factor: float
+) -> list[dict[str, Any]]:
+    """Return the groups of parameters, a layer's in groups of their own with a rate of its own."""
+    of_layer = {id(parameter) for parameter in layer.parameters()}
+    return [
+        {**group, "params": chosen, "rate_factor": rate_factor if inside else 1.0}
+        for group in groups
+        for inside in (False, True)
+        if (chosen := [p for p in group["params"] if (id(p) in of_layer) is inside])
+    ]
 
 
 def _ema(

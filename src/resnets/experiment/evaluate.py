@@ -1,12 +1,14 @@
 """A checkpoint's error on a split, or several checkpoints' together, with the protocol used."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 
 from resnets.core import hardware, progress
 from resnets.core.errors import DataError, ResNetsError
@@ -15,6 +17,7 @@ from resnets.data import imagenet_classes, images, sets
 from resnets.data.files import FileData, ImageFiles
 from resnets.data.sets import DataSet, ImageSet
 from resnets.evaluation import over_files, views
+from resnets.evaluation.answers import Answers
 from resnets.evaluation.metrics import ByClass
 from resnets.evaluation.over_files import Member
 from resnets.evaluation.views import LogScoresOf, Protocol
@@ -59,6 +62,23 @@ class Evaluation:
         return values
 
 
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """An evaluation with what was answered to every single image.
+
+    Args:
+        evaluation: The error over all of them.
+        answers: In the order of the split's images.
+        names: What each image is called.
+        image: Decodes one by its index in the split; raises DataError where it cannot be read.
+    """
+
+    evaluation: Evaluation
+    answers: Answers
+    names: Sequence[str]
+    image: Callable[[int], Image.Image]
+
+
 def evaluate(
     where: str | Path | Sequence[str | Path],
     data: DataSet | FileData | str | Path | None = None,
@@ -90,6 +110,43 @@ def evaluate(
 
     Source: He et al. 2015, sec. 3.4 and 4.2.
     """
+    found, opened, done = _measured(where, data, split, protocol, precision, device)
+    return _evaluation(found, opened, done, per_class)
+
+
+def examine(
+    where: str | Path,
+    data: DataSet | FileData | str | Path | None = None,
+    *,
+    split: Split | None = None,
+    device: str | None = None,
+) -> Examination:
+    """Measure a checkpoint in a single crop and in float32, and keep every answer.
+
+    Args:
+        where: As `evaluate` takes one.
+        data: As `evaluate` takes it.
+        split: As `evaluate` takes it.
+        device: Where to compute.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it is damaged or foreign.
+        DataError: The data is not there, or its classes or images don't fit the network.
+    """
+    found, opened, done = _measured(where, data, split, "single-crop", "float32", device)
+    return Examination(
+        _evaluation(found, opened, done, per_class=True), done.answers, done.names, done.image
+    )
+
+
+def _measured(
+    where: str | Path | Sequence[str | Path],
+    data: DataSet | FileData | str | Path | None,
+    split: Split | None,
+    protocol: Protocol,
+    precision: Precision,
+    device: str | None,
+) -> "tuple[list[Checkpoint], DataSet | FileData, _Done]":
     names = [where] if isinstance(where, str | Path) else list(where)
     found = [opening.checkpoint(name) for name in names]
     for other in found[1:]:
@@ -101,9 +158,13 @@ def evaluate(
     opened = data if isinstance(data, DataSet | FileData) else opening.data(data, found[0])
     on = hardware.device(device)
     if isinstance(opened, FileData):
-        done = _over_files(found, opened, split, protocol, precision, on)
-    else:
-        done = _in_memory(found, opened, split, protocol, precision, on)
+        return found, opened, _over_files(found, opened, split, protocol, precision, on)
+    return found, opened, _in_memory(found, opened, split, protocol, precision, on)
+
+
+def _evaluation(
+    found: Sequence[Checkpoint], data: DataSet | FileData, done: "_Done", per_class: bool
+) -> Evaluation:
     total = done.counted.total
     return Evaluation(
         top1_error_percent=total.error1_percent,
@@ -112,13 +173,13 @@ def evaluate(
         top5_interval_percent=total.interval5_percent,
         images=total.images,
         split=done.split,
-        protocol=_sentence(found, opened.name, done),
+        protocol=_sentence(found, data.name, done),
         precision=done.precision,
         close_calls=done.close_calls,
         images_per_second=total.images / done.seconds,
         checkpoints=tuple(_describe(each) for each in found),
-        data=opened.name,
-        data_digest=opened.digest,
+        data=data.name,
+        data_digest=data.digest,
         classes=_by_class(done.counted, found[0].classes) if per_class else None,
     )
 
@@ -132,6 +193,9 @@ class _Done:
     how: str
     precision: str
     seconds: float  # from the first image read to the last counted
+    answers: Answers
+    names: Sequence[str]
+    image: Callable[[int], Image.Image]
     close_calls: int = 0
 
 
@@ -170,7 +234,17 @@ def _over_files(
     ways = {views.describe(checkpoint.preprocess, protocol): None for checkpoint in found}
     said = f"{fastest}, close calls in float32" if both else fastest
     seconds = time.perf_counter() - begun
-    return _Done(name, counted.by_class, "; ".join(ways), said, seconds, counted.close_calls)
+    return _Done(
+        name,
+        counted.by_class,
+        "; ".join(ways),
+        said,
+        seconds,
+        counted.answers,
+        files.names,
+        files.image,
+        counted.close_calls,
+    )
 
 
 def _splits(found: Sequence[Checkpoint], data: FileData) -> Mapping[str, ImageFiles]:
@@ -264,16 +338,31 @@ def _in_memory(
     classifiers = [Classifier(c, device, computed, fuse=computed != "float32") for c in found]
     # One network's logits rank as its scores do, and are what a run itself counts by.
     scores_of = [each.logits if len(found) == 1 else each.log_scores for each in classifiers]
-    counted, begun = ByClass.of(len(data.classes)), time.perf_counter()
-    for first in range(0, len(chosen), build.EVALUATION_BATCH_IMAGES):
-        part = slice(first, first + build.EVALUATION_BATCH_IMAGES)
-        each = [scores(chosen.images_nhwc[part]) for scores in scores_of]
+    classes = len(data.classes)
+    counted, answers, begun = ByClass.of(classes), [], time.perf_counter()
+    for index_n in torch.arange(len(chosen)).split(build.EVALUATION_BATCH_IMAGES):
+        part = chosen.take(index_n)
+        each = [scores(part.images_nhwc) for scores in scores_of]
         scores = views.log_mean(torch.stack(each), dim=0)
-        counted += ByClass.count(scores, chosen.labels_n[part].to(device))
+        counted += ByClass.count(scores, part.labels_n.to(device))
+        answers.append(Answers.of(scores, part.labels_n, index_n))
     side = chosen.images_nhwc.shape[1]
     trained = {f"trained at {checkpoint.preprocess.crop_px} px" for checkpoint in found}
     how = f"single view, {side} px, {', '.join(sorted(trained))}"
-    return _Done(name, counted, how, computed, time.perf_counter() - begun)
+    return _Done(
+        name,
+        counted,
+        how,
+        computed,
+        time.perf_counter() - begun,
+        Answers.together(answers, classes),
+        [f"image {i}" for i in range(len(chosen))],
+        partial(_picture, chosen),
+    )
+
+
+def _picture(images: ImageSet, index: int) -> Image.Image:
+    return Image.fromarray(images.images_nhwc[index].numpy())
 
 
 def _check_fits(checkpoint: Checkpoint, data: DataSet) -> None:
@@ -308,12 +397,13 @@ def _split(checkpoint: Checkpoint, data: DataSet, split: Split) -> ImageSet:
     return train if split == "train" else validation
 
 
-def _held_out(checkpoint: Checkpoint) -> tuple[str, int] | None:
+def _held_out(checkpoint: Checkpoint) -> tuple[str, float] | None:
     """Return what of which data a network was not trained on: it is the same for every seed."""
     recipe = checkpoint.recipe
     if recipe is None:
         return None
-    return checkpoint.about["data"]["digest"], recipe.data.held_out_images
+    held_out = recipe.data.held_out_images or recipe.data.held_out_share
+    return checkpoint.about["data"]["digest"], held_out
 
 
 def _sentence(found: Sequence[Checkpoint], data: str, done: _Done) -> str:

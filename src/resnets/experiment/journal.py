@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
@@ -12,6 +12,8 @@ from resnets.core import artifacts
 from resnets.core.processes import ALONE, Team
 from resnets.experiment.events import Events
 from resnets.training.loop import Update
+
+JOURNAL: Final = "journal.jsonl"  # in a run's folder
 
 _ERRORS: Final = ("test_top1_error_percent", "validation_top1_error_percent")
 
@@ -41,7 +43,7 @@ class Journal:
         self.path = path
         self.note = ""
         self.records = team.led(lambda: _taken_up(path, done))
-        self.errors_percent = [error for record in self.records for error in _errors(record)]
+        self.errors_percent = errors(self.records)
         self._team = team
         self._events: Events | None = None
         if events and team.leads:
@@ -108,6 +110,25 @@ def curve(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[int], li
     """Return updates and values of everything that was journalled under a key as a number."""
     points = [(r["update"], r[key]) for r in records if isinstance(r.get(key), int | float)]
     return [x for x, _ in points], [y for _, y in points]
+
+
+def errors(records: Iterable[Mapping[str, Any]]) -> list[float]:
+    """Return the top-1 error of every evaluation, in percent, in their order."""
+    return [error for record in records for error in _errors(record)]
+
+
+def split(records: Iterable[Mapping[str, Any]]) -> Literal["test", "validation"]:
+    """Return which split a run was evaluated on."""
+    return "test" if any(_ERRORS[0] in record for record in records) else "validation"
+
+
+def training_s(records: Iterable[Mapping[str, Any]], batch_images: int) -> float:
+    """Return the seconds that were spent in updates; evaluations and saving are left out."""
+    last, seconds = 0, 0.0
+    for update, rate in zip(*curve(records, "images_per_second"), strict=True):
+        seconds += (update - last) * batch_images / rate
+        last = update
+    return seconds
 
 
 def _taken_up(path: Path, done: int) -> list[dict[str, Any]]:

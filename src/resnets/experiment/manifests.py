@@ -74,9 +74,8 @@ def description(manifest: Mapping[str, Any], preprocess: Preprocess) -> dict[str
 def new_folder(out: Path | None, name: str) -> Path:
     """Make and return the run's folder, which must hold nothing yet."""
     if out is not None:
+        check_free(out)
         out = out.expanduser()
-        if out.exists():
-            check_empty(out)
         with artifacts.storing(out):
             out.mkdir(parents=True, exist_ok=True)
         return out
@@ -87,6 +86,16 @@ def new_folder(out: Path | None, name: str) -> Path:
             free.mkdir(parents=True)
             return free
         number += 1
+
+
+def check_free(out: Path) -> None:
+    """Refuse a run's folder that is there already and holds anything.
+
+    Raises:
+        RunError: It does; the message says how to go on if it is a run.
+    """
+    if out.expanduser().exists():
+        check_empty(out.expanduser())
 
 
 def check_empty(out: Path) -> None:

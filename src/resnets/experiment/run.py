@@ -26,30 +26,36 @@ import torch
 from torch import nn
 
 from resnets.core import artifacts, hardware, launcher, processes, progress
-from resnets.core.errors import DivergedError, ResNetsError, RunError, StorageError
+from resnets.core.errors import ResNetsError, RunError, StorageError
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
 from resnets.data.opening import Data
 from resnets.experiment import (
     averaging,
     build,
+    choosing,
+    diverging,
     events,
     manifests,
+    noting,
     provenance,
     report,
     states,
     stopping,
+    transfer,
 )
+from resnets.experiment import journal as journals
 from resnets.experiment.build import Parts
-from resnets.experiment.journal import Journal
+from resnets.experiment.choosing import Best
+from resnets.experiment.journal import JOURNAL, Journal
+from resnets.experiment.transfer import Weights
 from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
 from resnets.recipes import codec
 from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import Recipe
 from resnets.training import synchronised
-from resnets.training.loop import Update, due, updates
+from resnets.training.loop import due, updates
 
-JOURNAL: Final = "journal.jsonl"
 CURVES: Final = "curves.png"
 
 _LOG_EVERY: Final = 20
@@ -69,6 +75,7 @@ class Run:
     images: int
     top1_error_percent: float
     updates: int
+    set_aside_images: int = 0  # of those to train on
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values, under the keys of `resnets train --json`."""
@@ -78,6 +85,7 @@ class Run:
             "images": self.images,
             "top1_error_percent": self.top1_error_percent,
             "updates": self.updates,
+            "set_aside_images": self.set_aside_images,
         }
 
 
@@ -90,6 +98,8 @@ def start(
     seed: int = 0,
     device: str | None = None,
     compiling: Compile = "auto",
+    weights: Weights | None = None,
+    workers: int | None = None,
     tensorboard: bool = False,
 ) -> Run:
     """Train a recipe from its beginning in a new folder.
@@ -102,6 +112,8 @@ def start(
         seed: Of everything random.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
         compiling: "auto" compiles when the run is long enough to win the time back.
+        weights: What `recipe.transfer` names.
+        workers: How many threads read image files; by default one a processor.
         tensorboard: Whether TensorBoard's events are written too.
 
     Raises:
@@ -109,6 +121,7 @@ def start(
         DivergedError: A loss was not finite.
         InterruptedRunError: The run was told to stop; it was saved.
     """
+    assert (weights is None) == (recipe.transfer is None)
     if out is None and launcher.place() is not None:
         raise RunError("torchrun: name the run's folder, where restarted processes find it: --out")
     if tensorboard:
@@ -118,7 +131,9 @@ def start(
         recipe, why = build.resolved(build.fitted(recipe, data), where)
         if team.led(lambda: _begun_before(out)):
             assert out is not None
-            return _resume(out.expanduser(), data, recipe, device, team, seed)
+            return _resume(out.expanduser(), data, recipe, device, workers, team, seed)
+        if out is not None:  # said before minutes are spent on looking at images
+            team.led(lambda: manifests.check_free(out))
         compiled = _compilation(recipe, data, where, compiling)
         manifest = {
             "format": manifests.FORMAT,
@@ -140,8 +155,12 @@ def start(
             "hardware": hardware.describe(where),
             "provenance": provenance.collect(),
         }
+        if weights is not None:
+            manifest["weights"] = weights.describe()
         # Before anything is written.
-        parts = build.build(recipe, data, seed=seed, device=where, team=team)
+        parts = build.build(recipe, data, seed=seed, device=where, team=team, workers=workers)
+        if weights is not None:
+            transfer.start(parts, recipe, weights.checkpoint, build.class_names(data), team)
         folder = Path(team.led(lambda: str(manifests.new_folder(out, name))))
         with _alone(folder, team):
             manifest = team.led(lambda: _begin(folder, manifest))
@@ -153,6 +172,7 @@ def resume(
     data: Data | None = None,
     recipe: Recipe | None = None,
     device: str | None = None,
+    workers: int | None = None,
 ) -> Run:
     """Continue a run where its newest good checkpoint stands, to the same bits.
 
@@ -164,6 +184,7 @@ def resume(
         recipe: What the caller believes the run's recipe to be; by default the manifest's.
         device: Where to compute now; by default where the run began. Another kind of device
             rounds differently, and so does another number of processes.
+        workers: How many threads read image files; by default one a processor.
 
     Raises:
         RunError: The recipe or the data are not those it began with, or another process is
@@ -171,7 +192,7 @@ def resume(
         CheckpointError: The manifest is missing or damaged.
     """
     with processes.joined() as team:
-        return _resume(folder.expanduser(), data, recipe, device, team)
+        return _resume(folder.expanduser(), data, recipe, device, workers, team)
 
 
 def _resume(
@@ -179,6 +200,7 @@ def _resume(
     data: Data | None,
     recipe: Recipe | None,
     device: str | None,
+    workers: int | None,
     team: Team,
     seed: int | None = None,
 ) -> Run:
@@ -192,7 +214,7 @@ def _resume(
     if seed is not None and seed != manifest["seed"]:
         raise RunError(f"{folder}: began with seed {manifest['seed']}, not {seed}")
     if team.led((folder / FINISHED).exists):
-        return _already_finished(folder, team)
+        return _already_finished(folder, team, own.keep)
     if data is None:
         data = opening.open_data(manifest["data"]["where"])
     digest = data.digest
@@ -202,11 +224,12 @@ def _resume(
             f"{manifest['data']['digest'][:12]}, here {data.name} {digest[:12]})"
         )
     where = _device_now(folder, manifest, device, team)
+    torch.set_num_threads(min(manifest["runtime"]["threads"], torch.get_num_threads()))
     if manifest["runtime"].get("tensorboard", False):
         events.check()
     with _alone(folder, team):
         if team.led((folder / FINISHED).exists):  # who trained it has come to the end
-            return _already_finished(folder, team)
+            return _already_finished(folder, team, own.keep)
         state = states.newest(folder, team)
         parts = build.build(
             own,
@@ -215,7 +238,11 @@ def _resume(
             device=where,
             mean_hwc=None if state is None else state.mean_hwc,
             team=team,
+            workers=workers,
         )
+        if own.transfer is not None and state is None:  # killed before it was first saved
+            found = transfer.opened(manifest["weights"]["where"], own.transfer.weights)
+            transfer.start(parts, own, found, manifest["classes"], team)
         return _train(folder, manifest, parts, own, state, team)
 
 
@@ -246,6 +273,7 @@ class _Saver:
     manifest: Mapping[str, Any]
     description: Mapping[str, Any]
     journal: Journal
+    best: Best
     last_s: float = field(default_factory=time.perf_counter)
     cost_s: float = 0.0
     asked: bool = False
@@ -266,8 +294,11 @@ class _Saver:
             "update": number,
             "since_log": self.journal.since_log(),
             "scaler": parts.precision.scaler.state_dict(),
+            "best": self.best.about(),
+            "set_aside": [] if parts.aside is None else [*parts.aside.found().items()],
         }
-        artifacts.save_tensors(states.path_of(self.folder, number), states.of_run(parts), about)
+        tensors = states.of_run(parts, self.best)
+        artifacts.save_tensors(states.path_of(self.folder, number), tensors, about)
         for old in states.paths(self.folder)[: -manifests.STATES_KEPT]:
             old.unlink(missing_ok=True)
         self.last_s = time.perf_counter()
@@ -277,7 +308,7 @@ class _Saver:
     def finish(self, parts: Parts, number: int) -> None:
         """Write the finished network, then drop the states it makes useless."""
         self._mend()
-        about = {**self.description, "update": number}
+        about = {**self.description, "update": number, "finished": True}
         artifacts.save_tensors(self.folder / FINISHED, states.of_kept(parts), about)
         shutil.rmtree(self.folder / STATES, ignore_errors=True)
         report.curves(self.journal.records, self.folder / CURVES, title=self.folder.name)
@@ -299,11 +330,10 @@ def _train(
     team: Team,
 ) -> Run:
     hardware.keep_memory()
-    runtime = manifest["runtime"]
-    torch.set_num_threads(min(runtime["threads"], torch.get_num_threads()))
-    done, window = states.restore(parts, state)
+    done, window, best = states.restore(parts, state)
     total, images = recipe.total_steps, recipe.batch_images
-    every, compiled = _evaluate_every(recipe), runtime["compilation"]["value"] == "compiled"
+    every = _evaluate_every(recipe)
+    compiled = manifest["runtime"]["compilation"]["value"] == "compiled"
     model: nn.Module = _compiled(parts.model) if compiled else parts.model
     with (
         _resumable(folder),
@@ -314,10 +344,11 @@ def _train(
         ) as bar,
     ):
         team.led(lambda: _open(folder, manifest, recipe, done, parts, team))
-        shown = runtime.get("tensorboard", False)
+        shown = manifest["runtime"].get("tensorboard", False)
         journal = Journal(folder / JOURNAL, done, window, team, events=shown)
         about = manifests.description(manifest, parts.preprocess)
-        saver, poll = _Saver(folder, manifest, about, journal), Poll(team)
+        saver, poll = _Saver(folder, manifest, about, journal, best), Poll(team)
+        forecast = noting.Forecast(done, total, parts.batch_of.device, shown=team.leads)
         for update in updates(
             model,
             parts.loss_of,
@@ -332,27 +363,46 @@ def _train(
             division=parts.division,
         ):
             journal.count(update)
+            forecast.after(update.number)
             if parts.ema is not None:
                 parts.ema.update(update.number)
             if due(update.number, _LOG_EVERY, total):
-                _check(journal.log(images), update, folder, team)
+                diverging.check(journal.log(images), update, folder, team)
             if due(update.number, every, total):
-                begun = time.perf_counter()
-                journal.write(update.number, dict(parts.evaluator.run(parts.kept)))
-                journal.leave_out(time.perf_counter() - begun)
+                total = _evaluate(parts, recipe, journal, best, update.number)
             told, save = poll(stop[0] if stop else 0, team.leads and saver.due())
             if (told or save) and update.number < total:
-                _check_finite(parts, update, folder, team)
+                diverging.check_state(parts, update, folder, team)
                 team.led(lambda: saver.save(parts, update.number))  # noqa: B023 - called at once
             bar.advance(images, journal.note)
             if told and update.number < total:
                 raise stopping.interrupted(folder, update.number, total, told)
-        _check_finite(parts, update, folder, team)
-        if recipe.true_averages:
-            averaging.of_run(parts.kept, parts.batch_of, parts.division)
-            journal.write(total, dict(parts.evaluator.run(parts.kept)))
-        team.led(lambda: saver.finish(parts, total))
-    return _result(folder, journal.records)
+            if update.number == total:
+                break
+        diverging.check_state(parts, update, folder, team)
+        _end(parts, recipe, journal, best, total)
+        noting.end(parts, journal, total, team)
+        team.led(lambda: saver.finish(parts, best.update if recipe.keep == "best" else total))
+    return _result(folder, journal.records, recipe.keep)
+
+
+def _evaluate(parts: Parts, recipe: Recipe, journal: Journal, best: Best, number: int) -> int:
+    """Evaluate after an update; return the last update to do, which may be this one."""
+    begun = time.perf_counter()
+    journal.write(number, dict(parts.evaluator.run(parts.kept)))
+    journal.leave_out(time.perf_counter() - begun)
+    if recipe.keep == "best" or recipe.patience is not None:
+        best.offer(parts.kept, number, journal.errors_percent[-1])
+    return number if best.waited == recipe.patience else recipe.total_steps
+
+
+def _end(parts: Parts, recipe: Recipe, journal: Journal, best: Best, total: int) -> None:
+    """Make the network that is kept what the recipe says the run ends with."""
+    if recipe.true_averages:
+        averaging.of_run(parts.kept, parts.batch_of, parts.division)
+        journal.write(total, dict(parts.evaluator.run(parts.kept)))
+    if recipe.keep == "best":
+        parts.kept.load_state_dict(best.tensors)
 
 
 def _compiled(model: nn.Module) -> nn.Module:
@@ -366,6 +416,7 @@ def _open(
     """Tidy a run's folder up, and say what begins or goes on there."""
     states.clear(folder, done)
     manifests.announce(folder, manifest, recipe, done, parts.batch_of.device, team)
+    noting.beginning(manifest["classes"], parts)
 
 
 @contextlib.contextmanager
@@ -424,31 +475,7 @@ def _device_now(
     return where
 
 
-def _check(loss: float, update: Update, folder: Path, team: Team) -> None:
-    if math.isfinite(loss):
-        return
-
-    def kept() -> str:
-        good = states.paths(folder)
-        return f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint yet"
-
-    raise DivergedError(
-        f"the loss is {loss} by update {update.number:,} at rate {update.learning_rate:g}; "
-        f"{team.led(kept)}; train again with a lower rate: --lr"
-    )
-
-
-def _check_finite(parts: Parts, update: Update, folder: Path, team: Team) -> None:
-    """Refuse to save a diverged network: a checkpoint is always a good one."""
-    tensors = [
-        *parts.model.state_dict().values(),
-        *states.of_optimizer(parts.optimizer).values(),
-    ]
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        _check(math.nan, update, folder, team)
-
-
-def _already_finished(folder: Path, team: Team) -> Run:
+def _already_finished(folder: Path, team: Team, keep: str) -> Run:
     """Return a finished run's result, and finish what a kill at its very end left undone."""
 
     def finish() -> list[dict[str, Any]]:
@@ -459,18 +486,24 @@ def _already_finished(folder: Path, team: Team) -> Run:
         shutil.rmtree(folder / STATES, ignore_errors=True)
         return records
 
-    return _result(folder, team.led(finish))
+    return _result(folder, team.led(finish), keep)
 
 
-def _result(folder: Path, records: Sequence[Mapping[str, Any]]) -> Run:
-    for record in reversed(records):
-        for split in ("test", "validation"):
-            if f"{split}_top1_error_percent" in record:
-                return Run(
-                    folder=folder,
-                    split=split,
-                    images=record.get(f"{split}_images", 0),
-                    top1_error_percent=record[f"{split}_top1_error_percent"],
-                    updates=record.get("update", 0),
-                )
-    raise RunError(f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it")
+def _result(folder: Path, records: Sequence[Mapping[str, Any]], keep: str) -> Run:
+    split = journals.split(records)
+    key = f"{split}_top1_error_percent"
+    measured = [record for record in records if key in record]
+    if not measured:
+        raise RunError(
+            f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it"
+        )
+    kept = choosing.best_record(measured, key) if keep == "best" else measured[-1]
+    assert kept is not None
+    return Run(
+        folder=folder,
+        split=split,
+        images=kept.get(f"{split}_images", 0),
+        top1_error_percent=kept[key],
+        updates=measured[-1].get("update", 0),
+        set_aside_images=records[-1].get(noting.SET_ASIDE, 0),
+    )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from resnets.core.processes import Team
 from resnets.experiment.build import Parts
+from resnets.experiment.choosing import Best
 from resnets.inference import checkpoints
 from resnets.inference.checkpoints import STATES, Checkpoint
 
@@ -50,10 +51,10 @@ def newest(folder: Path, team: Team) -> Checkpoint | None:
     return checkpoints.parse(Path(path), tensors, about)
 
 
-def restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list[float]]]:
-    """Put a saved state into the parts; return how many updates it had done, and its window."""
+def restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list[float]], Best]:
+    """Put a saved state into the parts; return the updates it had done, its window, its best."""
     if state is None:
-        return 0, {}
+        return 0, {}, Best()
     state.network()  # refuses tensors that do not fit
     parts.model.load_state_dict(state.trained or state.model)
     if parts.ema is not None:
@@ -70,21 +71,26 @@ def restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list
     parts.optimizer.load_state_dict(saved)
     if parts.precision.scaler.is_enabled():
         parts.precision.scaler.load_state_dict(state.about["scaler"])
-    return int(state.about["update"]), state.about["since_log"]
+    if parts.aside is not None:
+        parts.aside.restore({int(index): why for index, why in state.about.get("set_aside", [])})
+    best = Best.restored(state.about.get("best", {"waited": 0}), state.best)
+    return int(state.about["update"]), state.about["since_log"], best
 
 
-def of_run(parts: Parts) -> dict[str, Tensor]:
+def of_run(parts: Parts, best: Best) -> dict[str, Tensor]:
     """Return all tensors that a run needs to go on, as a checkpoint names them."""
     tensors = of_kept(parts) | of_optimizer(parts.optimizer)
     if parts.ema is not None:
         tensors |= {f"trained.{name}": t for name, t in parts.model.state_dict().items()}
-    return tensors
+    return tensors | {f"best.{name}": t for name, t in best.tensors.items()}
 
 
 def of_kept(parts: Parts) -> dict[str, Tensor]:
     """Return the tensors of the network that is kept, and of its preprocessing."""
     tensors = {f"model.{name}": tensor for name, tensor in parts.kept.state_dict().items()}
-    return tensors | {checkpoints.MEAN: parts.mean_hwc}
+    if parts.preprocess.mean is None:
+        tensors[checkpoints.MEAN] = parts.mean_hwc
+    return tensors
 
 
 def of_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

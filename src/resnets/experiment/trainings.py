@@ -51,7 +51,7 @@ class Trained:
     @cached_property
     def records(self) -> list[dict[str, Any]]:
         """The journal's lines."""
-        return artifacts.read_lines(self.folder / run.JOURNAL)
+        return artifacts.read_lines(self.folder / journal.JOURNAL)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -95,12 +95,7 @@ class Trained:
     @property
     def minutes(self) -> float:
         """Time spent in updates, evaluations and saving left out."""
-        rates = zip(*self.curve("images_per_second"), strict=True)
-        last, seconds = 0, 0.0
-        for update, rate in rates:
-            seconds += (update - last) * self.training.recipe.batch_images / rate
-            last = update
-        return seconds / 60
+        return journal.training_s(self.records, self.training.recipe.batch_images) / 60
 
     def describe(self) -> dict[str, Any]:
         """Return what a published number says of the run behind it."""

@@ -24,6 +24,7 @@ MEAN: Final = "preprocess.mean"  # the tensor of the per-pixel mean, where there
 _MODEL: Final = "model."
 _OPTIMIZER: Final = "optimizer."
 _TRAINED: Final = "trained."
+_BEST: Final = "best."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Checkpoint:
         model: The network's tensors by name.
         optimizer: The optimizer's tensors by name; empty in a finished run.
         trained: The tensors of the network that is being trained, where `model` is its average.
+        best: Those of the best network so far, where a run ends with that.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     trained: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -66,7 +69,9 @@ class Checkpoint:
     @property
     def finished(self) -> bool:
         """Whether the run that made it had come to its end."""
-        return self.recipe is None or self.update >= self.recipe.total_steps
+        if self.recipe is None or self.about.get("finished") is True:
+            return True
+        return self.update >= self.recipe.total_steps
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -74,6 +79,7 @@ class Checkpoint:
         named = {f"{_MODEL}{name}": tensor for name, tensor in self.model.items()}
         named |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self.optimizer.items()}
         named |= {f"{_TRAINED}{name}": tensor for name, tensor in self.trained.items()}
+        named |= {f"{_BEST}{name}": tensor for name, tensor in self.best.items()}
         return named | ({} if self.preprocess.mean is not None else {MEAN: self.mean_hwc})
 
     @property
@@ -193,6 +199,7 @@ def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> C
         model=_part(tensors, _MODEL),
         optimizer=_part(tensors, _OPTIMIZER),
         trained=_part(tensors, _TRAINED),
+        best=_part(tensors, _BEST),
     )
 
 

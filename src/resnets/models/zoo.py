@@ -135,6 +135,13 @@ def comparable(spec: ModelSpec) -> ModelSpec:
     return replace(spec, stride_on=stride_on, drop_path=0.0)
 
 
+def dropping_as(old: ModelSpec, new: ModelSpec) -> ModelSpec:
+    """Return another network that drops as much while training, where there is what to drop."""
+    if not isinstance(old, ResNetSpec) or not isinstance(new, ResNetSpec):
+        return new
+    return replace(new, drop_path=0.0 if new.shortcut == "none" else old.drop_path)
+
+
 def _option(kind: str, letter: str) -> Shortcut:
     options: dict[str, Shortcut] = {"a": "A", "b": "B", "c": "C"}
     kinds: dict[str, Shortcut] = {"plain": "none", "highway": "highway"}

@@ -6,6 +6,7 @@ from resnets.core import errors
 from resnets.core.errors import RecipeError
 from resnets.recipes import (
     cifar10,
+    folder,
     imagenet,
     imagenet_facts,
     imagenet_timm,
@@ -20,6 +21,7 @@ RECIPES: Final[dict[str, Recipe]] = {
     **imagenet.RECIPES,
     **imagenet_torchvision.RECIPES,
     **imagenet_timm.RECIPES,
+    **folder.RECIPES,
 }
 
 # Data set -> how many images the recipes made for it train on.

@@ -25,6 +25,7 @@ __all__ = [
     "Recipe",
     "SgdSpec",
     "TestView",
+    "Transfer",
 ]
 
 
@@ -51,21 +52,36 @@ class DataSpec:
     With images held out the run never looks at the test split. Every image is cut as `augment`
     says, then changed by `policy` and in part erased; with `repeats`, an epoch holds so many views
     of a part of the images. `test` None is the view that belongs to `augment`.
+
+    `held_out_share` holds out that share of every class instead of so many images of all
+    (`resnets.data.files.split`), of data with one split. `mean` and `std` are of RGB in [0, 1];
+    None is what belongs to `augment`.
     """
 
     name: str
     held_out_images: int = 0
+    held_out_share: float = 0.0
     augment: CropFlip | ScaleCrop | ResizedCrop = CropFlip()
     policy: TrivialAugment | RandAugment | None = None
     erasing: RandomErasing | None = None
     repeats: int = 1
     test: TestView | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.held_out_images < 0:
             raise RecipeError(
                 f"data.held_out_images: must not be negative, got {self.held_out_images}"
             )
+        if not 0 <= self.held_out_share < 1:
+            raise RecipeError(f"data.held_out_share: must be in [0, 1), got {self.held_out_share}")
+        if self.held_out_images and self.held_out_share:
+            raise RecipeError("data.held_out_share: held_out_images says it too; set one to 0")
+        if (self.mean is None) != (self.std is None):
+            raise RecipeError("data.mean: goes with data.std; set both or neither")
+        if self.std is not None and not all(0 < std < math.inf for std in self.std):
+            raise RecipeError(f"data.std: must be positive, got {self.std}")
         if self.repeats < 1:
             raise RecipeError(f"data.repeats: must be positive, got {self.repeats}")
 
@@ -107,6 +123,43 @@ class EmaSpec:
 
 
 @spec
+class Transfer:
+    """Begin with trained weights. Where the classes are other ones, the last layer is new.
+
+    Args:
+        weights: A name of `resnets weights list`; of weights that have none, "sha256:" and the
+            digest of their tensors, which `--weights` fills in.
+        head: How a new last layer begins: as the solution of the linear problem on the features of
+            the network as it is (Kumar et al. 2022), or drawn at random as in training from
+            scratch (He et al. 2015, sec. 3.4).
+        head_rate_factor: The last layer's rate, in units of the others'.
+        frozen_stages: The stem and so many stages keep their weights.
+        fixed_bn: Whether BN keeps its averages.
+    """
+
+    weights: str
+    head: Literal["linear-probe", "random"] = "linear-probe"
+    head_rate_factor: float = 1.0
+    frozen_stages: int = 0
+    fixed_bn: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.head_rate_factor < math.inf:
+            raise RecipeError(
+                f"transfer.head_rate_factor: must not be negative, got {self.head_rate_factor}"
+            )
+        if self.frozen_stages < 0:
+            raise RecipeError(
+                f"transfer.frozen_stages: must not be negative, got {self.frozen_stages}"
+            )
+
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether some BN goes on with the averages of the weights."""
+        return self.fixed_bn or self.frozen_stages > 0
+
+
+@spec
 class Expected:
     """What a recipe should reach, who says so, and what it cost them.
 
@@ -133,9 +186,12 @@ class Recipe:
     `part_images` is how many images BN's statistics are taken over: the batch is done in parts of
     that many, on one device one after the other, so the numbers do not depend on how many devices
     there are; None, or more than a batch has, is the whole batch. `rate_rule` says how the rate
-    follows when another batch is asked for (`resnets.recipes.rates`). `true_averages` ends a run by
-    replacing BN's moving averages by true ones over an epoch of the training batches, as the
-    paper's authors did with their released models.
+    follows when another batch is asked for (`resnets.recipes.rates`). `transfer` says what a run
+    begins from; None is from scratch. `keep` says which network a run ends with: the last one, or
+    the best of all evaluations, the earliest of equals; `patience` ends it after so many
+    evaluations in a row that were no better. `true_averages` ends a run by replacing BN's moving
+    averages by true ones over an epoch of the training batches, as the paper's authors did with
+    their released models.
     """
 
     source: str
@@ -155,11 +211,14 @@ class Recipe:
     class_weights: tuple[float, ...] = ()
     clip_norm: float | None = None
     ema: EmaSpec | None = None
+    transfer: Transfer | None = None
+    keep: Literal["last", "best"] = "last"
+    patience: int | None = None
     true_averages: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_images", "total_steps", "part_images", "clip_norm"):
+        for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise RecipeError(f"{name}: must be positive, got {value}")
@@ -182,3 +241,10 @@ class Recipe:
             )
         if not all(0 < weight < math.inf for weight in self.class_weights):
             raise RecipeError(f"class_weights: must be positive, got {self.class_weights}")
+        if self.keep == "best" and self.true_averages:
+            raise RecipeError("keep: true_averages are those of the last network; keep that")
+        if self.true_averages and self.transfer is not None and self.transfer.keeps_averages:
+            raise RecipeError(
+                "true_averages: BN keeps those of the weights; set it to false, or "
+                "transfer.fixed_bn to false and transfer.frozen_stages to 0"
+            )

@@ -42,7 +42,8 @@ def updates(
         loss_of: Maps the model and a batch to scalars by name; "loss" is minimised.
         batch_of: A share of the batch for an update, on the model's device. A pure function of the
             update's number and the share: resuming is calling this with a larger `first`.
-        optimizer: Its rate is overwritten before every update.
+        optimizer: The rate of each of its groups is overwritten before every update, with that
+            for the update times the group's `rate_factor`, where it has one.
         rate_of: The learning rate for an update number, for the whole batch.
         precision: See `Precision`.
         first: Number of the first update to do, from 1.
@@ -57,7 +58,7 @@ def updates(
     for number in range(first, last + 1):
         rate = rate_of(number)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         model.train()
         measured = train_step(
             model,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from resnets.cli import listing
 from resnets.core.errors import ImageError
 from resnets.data import opening, sets
+from resnets.data.examining import Bad, Good
 from resnets.data.files import FileData, ImageFiles
 from resnets.data.sets import ImageSet
 
@@ -31,46 +31,48 @@ def data(**splits):
     return FileData("a", "/a", None, made)
 
 
-def test_a_check_counts_images_classes_unreadable_and_repeated_files(capfd):
+def test_a_check_counts_images_classes_unreadable_and_repeated_files():
     whole = data(
         train=[(png(0), 0), (png(1), 3), (png(0), 0)],
         validation=[(png(1), 3), (png(2)[:-40], 5), (b"", 5), (png(3), 0)],
     )
-    assert whole.check() == {
+    assert whole.check().summary() == {
+        "data": "a",
         "train_images": 3,
         "validation_images": 4,
         "classes": 3,
         "unreadable_images": 2,
         "repeated_images": 2,
+        "digest": whole.digest,
     }
-    told = capfd.readouterr().err
-    assert "1.png: a damaged image" in told
-    assert "2.png: not an image" in told
 
 
-def test_only_the_first_of_many_unreadable_files_are_named(capfd):
+def test_an_image_is_examined_by_its_index_under_its_name():
+    files = data(train=[(png(0), 0), (b"GIF", 0)]).splits["train"]
+    assert isinstance(files.examine(0), Good)
+    assert files.examine(1) == Bad(
+        "not-an-image", "1.png: not an image of a format that can be read"
+    )
+
+
+def test_every_unreadable_file_is_found_and_none_is_a_repetition(capfd):
+    # Two broken downloads of the same bytes are no image twice.
     found = data(validation=[(bytes([i]), 0) for i in range(200)] * 2).check()
-    assert (found["unreadable_images"], found["repeated_images"]) == (400, 200)
-    assert len(capfd.readouterr().err.splitlines()) == 10
+    assert (found.unreadable_images, found.repeated_images) == (400, 0)
+    assert len(found.cases("not-an-image")) == 400
+    assert capfd.readouterr().err == ""
 
 
-def test_a_file_that_cannot_be_read_is_unreadable_and_the_rest_is_checked(tmp_path, capfd):
+def test_a_file_that_cannot_be_read_is_unreadable_and_the_rest_is_checked(tmp_path):
     (tmp_path / "labels.csv").write_text("file,class_index\na.png,1\nb.png,1\n")
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(png(0))
     opened = opening.open_data(tmp_path)
     (tmp_path / "a.png").unlink()
     found = opened.check()
-    assert (found["unreadable_images"], found["repeated_images"]) == (1, 0)
-    assert "a.png: cannot be read" in capfd.readouterr().err
-
-
-def test_the_command_that_checks_takes_image_files(tmp_path):
-    (tmp_path / "cat").mkdir()
-    (tmp_path / "cat" / "a.png").write_bytes(png(0))
-    found = listing.check(str(tmp_path))
-    assert found["validation_images"] == found["classes"] == 1
-    assert len(found["digest"]) == 64
+    assert (found.unreadable_images, found.repeated_images) == (1, 0)
+    (case,) = found.cases("cannot-be-read")
+    assert "a.png: cannot be read" in case.why
 
 
 @pytest.mark.parametrize("other", [[("a.png", 1)], [("b.png", 0)]])

@@ -95,11 +95,25 @@ def test_an_id_that_is_not_of_the_thousand_makes_them_ordinary_names(tmp_path):
     assert opening.open_data(tmp_path).classes == ("n00004475", "n01440764")
 
 
-def test_classes_without_images_are_named(tmp_path):
-    put(tmp_path, "cat/a.png")
-    for name in "vwxyz":
+def test_a_class_without_images_is_a_class_all_the_same(tmp_path):
+    # Who makes the folders first and fills them later finds out by `resnets data check`.
+    put(tmp_path, "train/cat/a.png", "train/dog/b.png", "val/dog/c.png")
+    for name in ("train/bee", "val/bee", "val/cat"):
         (tmp_path / name).mkdir()
-    assert "no image in class folders v, w, x and 2 more" in refused(tmp_path)
+    data = opening.open_data(tmp_path)
+    assert data.classes == ("bee", "cat", "dog")
+    assert data.splits["train"].labels_n.tolist() == [1, 2]
+    assert data.splits["validation"].labels_n.tolist() == [2]
+
+
+def test_a_split_in_which_no_class_has_images_is_refused(tmp_path):
+    put(tmp_path, "train/v/a.png")
+    for name in "vwxyz":
+        (tmp_path / "val" / name).mkdir(parents=True)
+        (tmp_path / "train" / name).mkdir(exist_ok=True)
+    message = refused(tmp_path)
+    assert "val: no image in class folders v, w, x and 2 more" in message
+    assert ".jpeg" in message
 
 
 def test_splits_with_other_classes_are_refused(tmp_path):

@@ -4,7 +4,9 @@ import torch
 
 from resnets.core.errors import DataError
 from resnets.data import means, preprocess
+from resnets.data.files import ImageFiles
 from resnets.data.preprocess import Preprocess
+from resnets.data.setting_aside import SettingAside
 
 WANTED = Preprocess(resize_px=10, crop_px=8, mean=None)
 
@@ -78,7 +80,35 @@ def test_where_the_cache_cannot_be_written_the_mean_is_counted_all_the_same(shel
     assert np.array_equal(means.central(files, WANTED).numpy(), by_hand(files))
 
 
-def test_the_first_image_that_cannot_be_decoded_is_named_and_nothing_is_kept(shelf, cache):
-    with pytest.raises(DataError, match=r"^n/7\.png: not an image .*; training needs every image"):
-        means.central(shelf(18, damaged=(11, 7)).files(), WANTED)
+def test_images_that_cannot_be_decoded_are_left_out_and_nothing_is_kept(shelf, cache):
+    files = shelf(18, damaged=(11, 7)).files()
+    aside = SettingAside(files)
+    found = means.central(files, WANTED, aside)
+    good = files.take(torch.tensor([i for i in range(18) if i not in (7, 11)]))
+    assert np.array_equal(found.numpy(), by_hand(good))
+    assert [name for name, _ in aside.report().first] == ["n/7.png", "n/11.png"]
+    assert torch.equal(means.central(files, WANTED), found)
     assert not cache.exists()
+
+
+def test_more_than_training_puts_up_with_stop_it(shelf):
+    with pytest.raises(DataError, match=r"11 of 18 training images cannot be read \(n/0\.png: "):
+        means.central(shelf(18, damaged=range(11)).files(), WANTED)
+
+
+def test_there_is_no_mean_of_no_image(shelf):
+    with pytest.raises(DataError, match=r"3 of 3 training images .*; there is nothing to train on"):
+        means.central(shelf(3, damaged=range(3)).files(), WANTED)
+
+
+def test_a_file_that_cannot_be_read_from_its_place_is_left_out_too(shelf):
+    images = shelf(18)
+    files = images.files()
+
+    def read(index):
+        if index == 0:  # one of those whose content tells sets apart
+            raise DataError("n/0.png: cannot be read (Input/output error)")
+        return images.contents[index]
+
+    found = means.central(ImageFiles(files.names, files.labels_n, read), WANTED)
+    assert np.array_equal(found.numpy(), by_hand(files.take(torch.arange(1, 18))))

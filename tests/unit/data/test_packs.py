@@ -62,12 +62,14 @@ def test_an_image_with_a_flipped_bit_is_named_with_its_shard_and_the_others_are_
     assert data.splits["train"].image(1).size == (90, 70)
 
 
-def test_a_check_reads_every_image_and_names_the_damaged(pack, capfd):
+def test_a_check_reads_every_image_and_names_the_damaged(pack):
     change(pack / packs.shard_name(1), -1)
     found = opening.open_data(pack).check()
-    assert (found["train_images"], found["validation_images"]) == (2, 2)
-    assert found["unreadable_images"] == 1
-    assert "shard-00001.bin: dog/3.jpg in it" in capfd.readouterr().err
+    assert (found.images("train"), found.images("validation")) == (2, 2)
+    assert found.unreadable_images == 1
+    (case,) = found.cases("cannot-be-read")
+    assert [place.name for place in case.images] == ["dog/3.jpg"]
+    assert "shard-00001.bin: dog/3.jpg in it" in case.why
 
 
 @pytest.mark.parametrize("by", [-1, 1])

@@ -32,7 +32,7 @@ def test_the_sample_is_the_one_that_was_published(loaded):
 def test_the_sample_has_500_and_100_images_a_class_and_none_twice(loaded):
     assert loaded.train.labels_n.bincount().tolist() == [500] * 10
     assert loaded.test.labels_n.bincount().tolist() == [100] * 10
-    assert loaded.check()["repeated_images"] == 0
+    assert loaded.check().findings == ()
     for split in (loaded.train, loaded.test):
         assert split.images_nhwc.shape == (len(split), 32, 32, 3)
         assert split.images_nhwc.dtype == torch.uint8

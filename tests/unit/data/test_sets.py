@@ -108,12 +108,16 @@ def test_holding_out_all_none_or_a_negative_number_is_refused(held_out):
         sets.hold_out(numbered(10), held_out)
 
 
-def test_checking_counts_images_classes_and_repeated_images_over_both_splits():
+def test_checking_counts_images_classes_with_images_and_repeated_images_over_both_splits():
     train, test = numbered(6), numbered(4, first=4)  # 4 and 5 stand in both
     twice = train.take(torch.tensor([0, 1, 2, 3, 4, 5, 0, 0]))
-    assert DataSet("a", "b", ("x",) * 10, twice, test).check() == {
+    whole = DataSet("a", "b", (*"0123456789",), twice, test)
+    assert whole.check().summary() == {
+        "data": "a",
         "train_images": 8,
         "test_images": 4,
-        "classes": 10,
+        "classes": 8,
+        "unreadable_images": 0,
         "repeated_images": 4,
+        "digest": whole.digest,
     }

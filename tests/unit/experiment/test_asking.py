@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+import samples
 from resnets.core.errors import DataError, ModelError, RecipeError, RunError
 from resnets.data import sample, synthetic
 from resnets.experiment import asking, manifests, run
@@ -212,6 +213,100 @@ def test_a_setting_that_repeats_what_the_run_began_with_is_taken(interrupted):
 def test_naming_another_recipe_when_resuming_is_refused(interrupted, name, changes, difference):
     with pytest.raises(RunError, match=rf"began with another recipe \(.*{difference}"):
         asking.resume(interrupted, name, None, changes)
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    """Twenty-four images in two classes and one split."""
+    folder = tmp_path_factory.mktemp("data") / "pets"
+    for k, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for i in range(12):
+            (folder / name / f"{i}.jpg").write_bytes(samples.jpeg(20 * k + i))
+    return folder
+
+
+def finetuned(monkeypatch, data, finished, *settings, **changes):
+    """The recipe that a run of `folder.finetune` would be started with."""
+    given = Changes(weights=finished.folder, settings=settings, **changes)
+    return asked_for(monkeypatch, None, data, given)[0]
+
+
+def test_a_folder_of_images_alone_means_to_finetune_on_them(monkeypatch, pets, finished):
+    recipe, data, name = asked_for(monkeypatch, None, pets, Changes(weights=finished.folder))
+    assert (name, data.name) == ("folder.finetune", "pets")
+    assert recipe.model == replace(zoo.named("cifar-resnet8"), classes=2)
+    assert recipe.data.name == "pets"
+    assert recipe.data.held_out_share == 0.2
+    assert recipe.batch_images == 20  # twelve of a class, two of which are held out
+    assert recipe.total_steps == 40
+
+
+def test_length_and_batch_fit_what_was_asked_to_be_held_out(monkeypatch, pets, finished):
+    recipe = finetuned(monkeypatch, pets, finished, "data.held_out_share=0.5")
+    assert (recipe.data.held_out_share, recipe.batch_images) == (0.5, 12)
+    recipe = finetuned(monkeypatch, pets, finished, "data.held_out_images=3")
+    assert (recipe.data.held_out_images, recipe.data.held_out_share) == (3, 0)
+    assert recipe.batch_images == 21
+
+
+def test_what_is_asked_for_changes_what_fits_the_data(monkeypatch, pets, finished):
+    recipe = finetuned(
+        monkeypatch, pets, finished, "transfer.head=random", "transfer.frozen_stages=1",
+        epochs=3, batch_images=10,
+    )  # fmt: skip
+    assert (recipe.total_steps, recipe.batch_images) == (6, 10)
+    assert (recipe.transfer.head, recipe.transfer.frozen_stages) == ("random", 1)
+    assert recipe.transfer.weights.startswith("sha256:")
+
+
+def test_weights_are_named_once(monkeypatch, pets, finished, tmp_path):
+    for setting, message in (
+        ("transfer.weights=other", "name the weights with --weights other"),
+        ("transfer=null", "null is from scratch"),
+    ):
+        changes = Changes(weights=finished.folder, settings=(setting,))
+        with pytest.raises(RecipeError, match=message):
+            asking.start(None, pets, changes, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_names_weights_may_be_trained_from_scratch(monkeypatch, pets):
+    changes = Changes(model="cifar-resnet8", settings=("transfer=null",))
+    recipe, _, _ = asked_for(monkeypatch, None, pets, changes)
+    assert recipe.transfer is None
+    assert recipe.model.classes == 2
+
+
+def test_any_recipe_may_begin_with_weights_of_its_own_network(monkeypatch, finished):
+    changes = Changes(weights=finished.folder, model="cifar-resnet8")
+    recipe, _, _ = asked_for(monkeypatch, "sample.resnet20", None, changes)
+    assert recipe.transfer.fixed_bn
+    assert recipe.model.classes == 10
+    with pytest.raises(ModelError, match="weights of cifar-resnet8, not of cifar-resnet20"):
+        asking.start("sample.resnet20", None, Changes(weights=finished.folder))
+
+
+def test_bn_is_not_fixed_where_a_recipe_ends_with_true_averages(monkeypatch, pets, finished):
+    changes = Changes(weights=finished.folder, model="cifar-resnet8", batch_images=4)
+    settings = ("data.held_out_share=0.2", "data.augment.shorter_px=[36,48]")
+    recipe, _, _ = asked_for(
+        monkeypatch, "imagenet.resnet18", pets, replace(changes, settings=settings)
+    )
+    assert recipe.true_averages
+    assert not recipe.transfer.fixed_bn
+
+
+def test_balanced_weights_are_numbers_once_a_recipe_is_fitted_to_its_data(
+    monkeypatch, pets, finished
+):
+    recipe = finetuned(monkeypatch, pets, finished, "class_weights=balanced")
+    assert recipe.class_weights == (1.0, 1.0)
+
+
+def test_resuming_from_scratch_with_weights_is_refused(interrupted, finished):
+    with pytest.raises(RunError, match=r"began with another recipe \(transfer"):
+        asking.resume(interrupted, None, None, Changes(weights=finished.folder))
 
 
 def test_naming_other_data_when_resuming_is_refused(interrupted):

@@ -22,12 +22,12 @@ from resnets.core.errors import (
 from resnets.data import synthetic
 from resnets.data.preprocess import Preprocess
 from resnets.data.sets import ImageSet
-from resnets.experiment import build, manifests, run
+from resnets.experiment import build, evaluate, manifests, run
 from resnets.experiment import states as states_of_runs
 from resnets.inference import checkpoints
 from resnets.recipes import codec
 from resnets.recipes.schedule import StepDecay
-from resnets.recipes.schema import AdamWSpec, LambSpec
+from resnets.recipes.schema import AdamWSpec, EmaSpec, LambSpec
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +74,7 @@ def test_a_finished_run_says_what_it_measured_last(finished):
         "images": 64,
         "top1_error_percent": finished.top1_error_percent,
         "updates": 10,
+        "set_aside_images": 0,
     }
 
 
@@ -312,7 +313,7 @@ def test_the_momentum_comes_back_in_the_memory_format_of_its_parameter(interrupt
     # The fused SGD walks through both in the order of their memory.
     state = checkpoints.newest_state(interrupted)
     parts = build.build(tiny, synthetic.make(), seed=0, device=torch.device("cpu"))
-    done, window = states_of_runs.restore(parts, state)
+    done, window, _ = states_of_runs.restore(parts, state)
     assert done == 6
     assert [len(values) for values in window.values()] == [2, 2]  # of updates 5 and 6
     parameters = list(parts.model.parameters())
@@ -582,3 +583,65 @@ def test_a_diverged_run_can_be_copied_and_resumed_from_its_last_good_state(
     loop.undisturbed()
     with pytest.raises(DivergedError, match=r"copy.*update-000000002"):
         run.resume(tmp_path / "copy")
+
+
+# The best network.
+
+
+# Where the rate is high the error goes up and down.
+def restless(tiny, **changes):
+    optim = replace(tiny.optim, learning_rate=0.1)
+    return replace(tiny, optim=optim, keep="best", total_steps=24, **changes)
+
+
+def errors(folder):
+    key = "test_top1_error_percent"
+    return {r["update"]: r[key] for r in journal(folder) if key in r}
+
+
+def test_a_run_that_keeps_the_best_ends_with_the_network_of_its_least_error(train, tiny, tmp_path):
+    ended = train(restless(tiny), tmp_path / "run")
+    found = errors(tmp_path / "run")
+    least = min(found.values())
+    first = next(update for update, error in found.items() if error == least)
+    assert first < 24  # else the test shows nothing
+    kept = checkpoints.newest(tmp_path / "run")
+    assert (kept.update, kept.finished) == (first, True)
+    assert (ended.top1_error_percent, ended.updates) == (least, 24)
+    assert evaluate.evaluate(tmp_path / "run", device="cpu").top1_error_percent == least
+    assert run.resume(tmp_path / "run") == ended  # it is finished, whatever its update
+
+
+def test_patience_ends_a_run_after_so_many_evaluations_that_were_no_better(train, tiny, tmp_path):
+    ended = train(restless(tiny, patience=2), tmp_path / "run")
+    whole = list(errors(tmp_path / "run").values())
+    assert ended.updates < 24
+    assert min(whole[-2:]) >= min(whole[:-2])
+    waits = [min(whole[i : i + 2]) < min(whole[:i]) for i in range(1, len(whole) - 2)]
+    assert all(waits)  # nowhere before was it to end
+    assert checkpoints.newest(tmp_path / "run").finished
+
+
+@pytest.mark.parametrize("ema", [None, EmaSpec(decay=0.5)], ids=["", "average"])
+def test_the_best_network_survives_a_stop(train, tiny, tmp_path, loop, ema):
+    recipe = restless(tiny, ema=ema, patience=20)
+    whole = train(recipe, tmp_path / "whole")
+    stop = min(23, checkpoints.newest(tmp_path / "whole").update + 1)
+    loop.terminate_after(stop)
+    with pytest.raises(InterruptedRunError):
+        train(recipe, tmp_path / "run")
+    loop.undisturbed()
+    assert checkpoints.newest_state(tmp_path / "run").best
+    resumed = run.resume(tmp_path / "run")
+    assert replace(resumed, folder=whole.folder) == whole
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    assert journal(tmp_path / "run") == journal(tmp_path / "whole")
+
+
+def test_a_folder_that_is_not_free_is_refused_before_any_image_is_looked_at(
+    train, tiny, tmp_path, monkeypatch
+):
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.setattr(build, "build", lambda *given, **named: pytest.fail("it was built"))
+    with pytest.raises(RunError, match="exists and is not empty"):
+        train(tiny, tmp_path)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+import samples
 from resnets.core import artifacts
 from resnets.core.errors import DataError, InterruptedRunError, RecipeError
 from resnets.data import means, opening, sets, synthetic
@@ -199,7 +200,7 @@ def test_what_is_held_out_is_validated_on_and_never_trained_on(folder, tmp_path)
     left, held = sets.hold_out(data.splits["train"], 10)
     parts = build.build(found.recipe, data, seed=0, device=CPU)
     assert parts.batch_of.images == 14
-    assert parts.batch_of.files.names == left.names
+    assert parts.train.names == parts.aside.files.names == left.names
     assert parts.evaluator.files.names == held.names
     assert torch.equal(found.mean_hwc, means.central(left, found.preprocess))
     last = journal(tmp_path / "run")[-1]
@@ -214,7 +215,7 @@ def test_what_is_held_out_is_validated_on_and_never_trained_on(folder, tmp_path)
 
 def test_data_with_one_split_is_trained_on_once_images_are_held_out(tmp_path):
     folder = write(tmp_path / "one", {"": 24})
-    with pytest.raises(DataError, match=r"has one split of 24 images.*--set data\.held_out_images"):
+    with pytest.raises(DataError, match=r"has one split of 24 images.*--set data\.held_out_share"):
         train(folder, tmp_path / "run")
     ended = train(folder, tmp_path / "run", "data.held_out_images=6", updates=2)
     assert (ended.split, ended.images) == ("validation", 6)
@@ -293,45 +294,78 @@ def test_what_the_files_do_not_allow_is_refused_before_anything_is_written(
 
 def test_recipes_and_data_of_different_kinds_are_told_what_fits(folder, tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(RecipeError, match=r"photos has image files.*imagenet\.resnet18"):
+    with pytest.raises(RecipeError, match=r"photos has image files.*folder\.finetune"):
         asking.start("sample.resnet20", folder, Changes(), out=out)
     with pytest.raises(RecipeError, match=r"synthetic has small images.*cifar10\.resnet20"):
         asking.start("imagenet.resnet18", "synthetic", Changes(), out=out)
-    with pytest.raises(DataError, match=r"resnets train imagenet\.resnet18 --data .*photos"):
-        asking.start(None, folder, Changes(), out=out)
+    archives = samples.write_imagenet(tmp_path / "archives")
+    with pytest.raises(DataError, match=r"resnets train imagenet\.resnet50 --data .*archives"):
+        asking.start(None, archives, Changes(), out=out)
     with pytest.raises(DataError, match=r"imagenet: is not fetched.*ILSVRC2012_img_train\.tar"):
         asking.start("imagenet.resnet18", None, Changes(), out=out)
     assert not out.exists()
 
 
-def test_a_training_image_that_cannot_be_decoded_is_named_before_anything_is_written(
-    folder, tmp_path
+def test_without_a_recipe_a_folder_is_learnt_by_going_on_from_weights(folder, whole, tmp_path):
+    asked = Changes(epochs=1, weights=whole, settings=("precision=float32",))
+    ended = asking.start(None, folder, asked, out=tmp_path / "run", device="cpu")
+    assert (ended.split, ended.images, ended.updates) == ("validation", 16, 1)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["name"] == "folder.finetune"
+    assert manifest["weights"]["sha256"] == weights(whole)
+
+
+def damage(folder, images):
+    """Spoil training images of every kind of name; return what they were."""
+    paths = sorted((folder / "train").glob("*/*.png"))[::2][:images]
+    were = {path: path.read_bytes() for path in paths}
+    for path in paths:
+        path.write_bytes(were[path][:60])
+    return were
+
+
+def test_images_that_cannot_be_decoded_are_set_aside_and_a_killed_run_ends_in_the_same_bits(
+    folder, whole, tmp_path, loop
 ):
-    damaged = sorted((folder / "train").glob("*/*.png"))[3]
-    damaged.write_bytes(damaged.read_bytes()[:60])
-    with pytest.raises(DataError, match=rf"^{damaged.parent.name}/{damaged.name}: a damaged image"):
+    damage(folder, 5)
+    train(folder, tmp_path / "run")
+    assert weights(tmp_path / "run") != weights(whole)
+    loop.terminate_after(3)
+    with pytest.raises(InterruptedRunError):
+        train(folder, tmp_path / "again")
+    loop.undisturbed()
+    run.resume(tmp_path / "again")
+    assert weights(tmp_path / "again") == weights(tmp_path / "run")
+    assert journal(tmp_path / "again") == journal(tmp_path / "run")
+
+
+def test_more_than_are_set_aside_are_named_before_anything_is_written(folder, tmp_path):
+    first = next(iter(damage(folder, 11)))
+    with pytest.raises(DataError, match=r"^11 of 24 training images cannot be read") as caught:
         train(folder, tmp_path / "run")
+    assert f"({first.parent.name}/{first.name}: a damaged image" in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_an_image_that_is_damaged_while_it_is_trained_on_stops_the_run_which_can_go_on(
+def test_images_that_are_damaged_while_they_are_trained_on_stop_the_run_which_can_go_on(
     folder, whole, tmp_path, loop
 ):
-    damaged = sorted((folder / "train").glob("*/*.png"))[3]
-    content = damaged.read_bytes()
     loop.save_after(2)
-    saving = run.updates
+    saving, were = run.updates, {}
 
     def watched(*given, **named):
         for update in saving(*given, **named):
             if update.number == 2:
-                damaged.write_bytes(b"no image")
+                for path in (folder / "train").glob("*/*.png"):
+                    were[path] = path.read_bytes()
+                    path.write_bytes(b"no image")
             yield update
 
     loop.monkeypatch.setattr(run, "updates", watched)
-    with pytest.raises(DataError, match=rf"^{damaged.parent.name}/{damaged.name}: not an image"):
+    with pytest.raises(DataError, match=r"^11 of 24 training images cannot be read"):
         train(folder, tmp_path / "run")
-    damaged.write_bytes(content)
+    for path, content in were.items():
+        path.write_bytes(content)
     loop.undisturbed()
     run.resume(tmp_path / "run")
     assert weights(tmp_path / "run") == weights(whole)

@@ -1,0 +1,313 @@
+"""Check a data set: every image read and decoded, and what is wrong with it all found.
+
+Memory holds about a hundred bytes of each image, whatever the images' size.
+"""
+
+import bisect
+import itertools
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnets.core import progress
+from resnets.data import alike, examining, findings, setting_aside
+from resnets.data.alike import Codes
+from resnets.data.examining import Bad, Good, Oddity
+from resnets.data.findings import Case, ClassCount, Finding, Place, Report, Spread
+
+_AT_ONCE: Final = 256
+_SMALL_PX: Final = 224
+_FEW: Final = 20  # images of a class
+_IMBALANCE: Final = 10  # the largest class is so many times another
+_BY_SIZE: Final[tuple[Oddity, ...]] = ("tiny", "long")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split of what is to be checked.
+
+    Args:
+        name: "train", "validation" or "test".
+        names: What each image is called.
+        labels_n: int64, shape (n,), from 0.
+        examine: Examines an image by its index. May be called from several threads.
+        enlarged: Whether training enlarges small images, as it does photos.
+    """
+
+    name: str
+    names: Sequence[str]
+    labels_n: Tensor
+    examine: Callable[[int], Good | Bad]
+    enlarged: bool = True
+
+
+# A kind of finding, by its code, and a case of it.
+_Found = tuple[str, Case]
+
+
+def check(
+    splits: Sequence[Split], *, data: str, where: str, digest: str, classes: Sequence[str]
+) -> Report:
+    """Read and decode every image, and return what there is and what is wrong with it.
+
+    Args:
+        splits: With at least one image each.
+        data: What the data set is called.
+        where: What `--data` takes to open it.
+        digest: Of the data set.
+        classes: Their names, in the order of the labels.
+    """
+    listing, seen = _Listing(splits, classes), _examined(splits)
+    counts = _Counts.of(splits, seen, len(classes))
+    found: dict[str, list[Case]] = defaultdict(list)
+    for code, case in (
+        *_same_files(listing, seen),
+        *_same_pictures(listing, seen),
+        *_odd_images(listing, seen),
+        *_odd_classes(counts, classes),
+    ):
+        found[code].append(case)
+    return Report(
+        data=data,
+        where=where,
+        digest=digest,
+        splits=tuple(split.name for split in splits),
+        by_class=counts.by_class(classes),
+        repeated_images=sum(len(group) - 1 for group in seen.same_content()),
+        sizes=_sizes(seen.size_n2[seen.good_n]),
+        modes=_ranked(seen.modes),
+        formats=_ranked(seen.formats),
+        findings=tuple(
+            Finding(kind, tuple(found[kind.code])) for kind in findings.KINDS if found[kind.code]
+        ),
+        refusal=counts.refusal(),
+    )
+
+
+def empty_classes(classes: Sequence[str], labels_n: Tensor) -> tuple[str, ...]:
+    """Return the names of the classes that no image has.
+
+    Args:
+        classes: Names in the order of the labels.
+        labels_n: int64, shape (n,): the class of each image.
+    """
+    counts = torch.bincount(labels_n, minlength=len(classes)).tolist()
+    return tuple(name for name, images in zip(classes, counts, strict=True) if not images)
+
+
+class _Seen:
+    """What is kept of each image, in the order of the splits one after the other."""
+
+    def __init__(self, images: int) -> None:
+        self.good_n = np.zeros(images, bool)
+        self.content_n = np.zeros((images, examining.CONTENT_BYTES), np.uint8)
+        self.size_n2 = np.zeros((images, 2), np.int64)
+        self.codes = Codes.empty(images)
+        self.modes: Counter[str] = Counter()
+        self.formats: Counter[str] = Counter()
+        self.odd: dict[Oddity, list[int]] = defaultdict(list)
+        self.bad: dict[int, Bad] = {}
+
+    def put(self, first: int, examined: Sequence[Good | Bad]) -> None:
+        """Take note of some images, the first of which has that index."""
+        thumbs, places = [], []
+        for index, each in enumerate(examined, first):
+            if isinstance(each, Bad):
+                self.bad[index] = each
+                continue
+            self.good_n[index] = True
+            self.content_n[index] = np.frombuffer(each.content, np.uint8)
+            self.size_n2[index] = each.width_px, each.height_px
+            self.modes[each.mode] += 1
+            self.formats.update([each.format] if each.format is not None else [])
+            for oddity in each.oddities:
+                self.odd[oddity].append(index)
+            thumbs.append(each.thumb_hw)
+            places.append(index)
+        if thumbs:
+            self.codes.put(np.array(places), np.stack(thumbs))
+
+    def same_content(self) -> list[list[int]]:
+        """Return the groups of good images with the same bytes, in the order of their first."""
+        (index_n,) = self.good_n.nonzero()
+        content_nw = np.ascontiguousarray(self.content_n[index_n]).view(np.uint64)
+        order_n = np.lexsort(content_nw.T)  # stable, so a group ascends
+        differs_n = (content_nw[order_n][1:] != content_nw[order_n][:-1]).any(1)
+        parts = np.split(index_n[order_n], np.flatnonzero(differs_n) + 1)
+        return sorted(part.tolist() for part in parts if len(part) > 1)
+
+
+def _examined(splits: Sequence[Split]) -> _Seen:
+    total = sum(len(split.names) for split in splits)
+    seen, done = _Seen(total), 0
+    with (
+        progress.reporting("checking", total=total, unit="images") as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for split in splits:
+            images = len(split.names)
+            for first in range(0, images, _AT_ONCE):
+                part = range(first, min(first + _AT_ONCE, images))
+                seen.put(done + first, list(pool.map(split.examine, part)))
+                bar.advance(len(part))
+            done += images
+    return seen
+
+
+class _Listing:
+    """Finds what is at an index over all splits."""
+
+    def __init__(self, splits: Sequence[Split], classes: Sequence[str]) -> None:
+        self.splits, self.classes = splits, classes
+        sizes = [len(split.names) for split in splits]
+        self.starts = [0, *itertools.accumulate(sizes)]
+
+    def split(self, index: int) -> tuple[Split, int]:
+        """Return an image's split and its index there."""
+        at = bisect.bisect_right(self.starts, index) - 1
+        return self.splits[at], index - self.starts[at]
+
+    def place(self, index: int) -> Place:
+        split, at = self.split(index)
+        return Place(split.name, split.names[at], self.classes[int(split.labels_n[at])])
+
+    def case(self, indices: Sequence[int], why: str = "") -> Case:
+        return Case(tuple(map(self.place, indices)), why=why)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How many images there are of each class in each split, and how many of them are good."""
+
+    every: Mapping[str, np.ndarray]
+    good: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, splits: Sequence[Split], seen: _Seen, classes: int) -> "_Counts":
+        every, good, done = {}, {}, 0
+        for split in splits:
+            labels_n = split.labels_n.numpy()
+            good_n = seen.good_n[done : done + len(labels_n)]
+            every[split.name] = np.bincount(labels_n, minlength=classes)
+            good[split.name] = np.bincount(labels_n[good_n], minlength=classes)
+            done += len(labels_n)
+        return cls(every, good)
+
+    @property
+    def trained_on(self) -> str:
+        """The split that training would take."""
+        return "train" if "train" in self.every else next(iter(self.every))
+
+    def by_class(self, classes: Sequence[str]) -> tuple[ClassCount, ...]:
+        return tuple(
+            ClassCount(
+                name,
+                {split: int(counts[i]) for split, counts in self.every.items()},
+                {split: int(self.every[split][i] - self.good[split][i]) for split in self.every},
+            )
+            for i, name in enumerate(classes)
+        )
+
+    def refusal(self) -> str | None:
+        """Say why nothing can be trained on it; None where it can."""
+        for split, good in self.good.items():
+            if not good.any():
+                return f"none of the {int(self.every[split].sum()):,} {split} images can be read"
+        images = int(self.every[self.trained_on].sum())
+        bad = images - int(self.good[self.trained_on].sum())
+        most = setting_aside.tolerated(images)
+        if bad <= most:
+            return None
+        return (
+            f"{bad:,} of {images:,} {self.trained_on} images cannot be read, and training puts up "
+            f"with {most:,}"
+        )
+
+
+def _same_files(listing: _Listing, seen: _Seen) -> Iterator[_Found]:
+    for group in seen.same_content():
+        yield _same(listing.case(group), "leaked", "conflicting", "repeated")
+
+
+def _same_pictures(listing: _Listing, seen: _Seen) -> Iterator[_Found]:
+    """Yield the pictures that are there as different files; files of the same bytes count once."""
+    (index_n,) = seen.good_n.nonzero()
+    again = [index for group in seen.same_content() for index in group[1:]]
+    once_n = np.setdiff1d(index_n, np.array(again, np.int64), assume_unique=True)
+    for group in alike.groups(seen.codes, once_n):
+        yield _same(listing.case(group), "alike-in-splits", "alike-in-classes", "alike")
+
+
+def _same(case: Case, in_splits: str, in_classes: str, otherwise: str) -> _Found:
+    """Return the worst that can be said of one image in several places."""
+    if len({at.split for at in case.images}) > 1:
+        return in_splits, case
+    if len({at.class_name for at in case.images}) > 1:
+        return in_classes, case
+    return otherwise, case
+
+
+def _odd_images(listing: _Listing, seen: _Seen) -> Iterator[_Found]:
+    for index, bad in seen.bad.items():
+        name = listing.place(index).name
+        yield bad.trouble, listing.case([index], bad.message.removeprefix(f"{name}: "))
+    for oddity, indices in seen.odd.items():
+        for index in indices:
+            yield oddity, listing.case([index], _size(seen, index) if oddity in _BY_SIZE else "")
+    shorter_n = seen.size_n2.min(1)
+    small_n = (shorter_n >= examining.TINY_PX) & (shorter_n < _SMALL_PX)  # bad ones have 0
+    for index in small_n.nonzero()[0].tolist():
+        if listing.split(index)[0].enlarged:
+            yield "small", listing.case([index], _size(seen, index))
+
+
+def _size(seen: _Seen, index: int) -> str:
+    width, height = seen.size_n2[index].tolist()
+    return f"{width:,} x {height:,} px"
+
+
+def _odd_classes(counts: _Counts, classes: Sequence[str]) -> Iterator[_Found]:
+    """Yield what is wrong with classes, of which only good images count."""
+    train_k = counts.good[counts.trained_on]
+    largest = int(train_k.argmax())
+    for i, name in enumerate(classes):
+        if not any(good_k[i] for good_k in counts.good.values()):
+            yield "empty-class", Case(class_name=name)
+            continue
+        if not train_k[i]:
+            yield "untrained-class", Case(class_name=name)
+        for split, good_k in counts.good.items():
+            if split != counts.trained_on and not good_k[i]:
+                yield "unmeasured-class", Case(class_name=name, why=f"none in {split}")
+        here = _count(int(train_k[i]))
+        if 0 < train_k[i] < _FEW:
+            yield "few-images", Case(class_name=name, why=here)
+        if 0 < train_k[i] * _IMBALANCE < train_k[largest]:
+            beside = f"{here}; {classes[largest]} has {train_k[largest]:,}"
+            yield "imbalance", Case(class_name=name, why=beside)
+
+
+def _count(images: int) -> str:
+    return f"{images:,} image" + "s" * (images != 1)
+
+
+def _sizes(size_n2: np.ndarray) -> dict[str, Spread]:
+    if not len(size_n2):
+        return {}
+    sides = {"width_px": size_n2[:, 0], "height_px": size_n2[:, 1], "shorter_px": size_n2.min(1)}
+    return {
+        name: Spread(*np.quantile(side_n, (0, 0.5, 1), method="lower").tolist())
+        for name, side_n in sides.items()
+    }
+
+
+def _ranked(counts: Counter[str]) -> dict[str, int]:
+    """Return the counts, the greatest first, equal ones by name."""
+    return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))

@@ -1,0 +1,148 @@
+"""Training on a set in which some files cannot be read: others stand in, up to a limit.
+
+Which image stands in is a function of the files alone: for image i it is the first of i + 1, i + 2
+and so on, round the end, that can be read. So neither the order in which threads meet bad files nor
+where a run was resumed changes a batch.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from resnets.core.errors import DataError
+
+T = TypeVar("T")
+
+_ALWAYS: Final = 10  # images that may be bad in the smallest set
+_PERCENT: Final = 1
+_SHOWN: Final = 3  # in a message
+_LISTED: Final = 10  # in a report
+
+
+class Files(Protocol):
+    """A training set of files, as `ImageFiles` is one."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What each file is called."""
+
+    @property
+    def read(self) -> Callable[[int], bytes]:
+        """Returns the bytes of a file by its index; raises DataError where it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """What was set aside so far; `str` says it in a line.
+
+    Args:
+        images: How many.
+        of: How many the training set has.
+        first: Of the first ones by their index: the name and what was wrong.
+    """
+
+    images: int
+    of: int
+    first: tuple[tuple[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "set_aside_images": self.images,
+            "training_images": self.of,
+            "first": [{"file": name, "why": why} for name, why in self.first],
+        }
+
+    def __str__(self) -> str:
+        return f"{self.images:,} of {self.of:,} training images cannot be read" + (
+            f" ({_some([why for _, why in self.first], self.images)})" if self.first else ""
+        )
+
+
+class SettingAside:
+    """Reads a training set, and keeps count of what cannot be read. For use from any thread.
+
+    Args:
+        files: The training set.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self._wrong: dict[int, str] = {}
+        self._lock = threading.Lock()
+
+    def readable(self, index: int, decode: Callable[[bytes, str], T]) -> tuple[T, int]:
+        """Return an image decoded, or the first after it that can be; and the index of which.
+
+        Nothing is remembered of which files are bad, so the answer depends on the files and
+        `decode` alone. The label is that of the index returned.
+
+        Args:
+            index: Of the image that is wanted.
+            decode: Makes what is wanted of a file's bytes and name; raises DataError of a bad one.
+
+        Raises:
+            DataError: More images are bad than `tolerated`, or there is no other.
+        """
+        images = len(self.files.names)
+        for candidate in (*range(index, images), *range(index)):
+            made = self.attempt(candidate, decode)
+            if made is not None:
+                return made, candidate
+        raise DataError(f"none of {images:,} training images can be read; {self._said()}")
+
+    def attempt(self, index: int, decode: Callable[[bytes, str], T]) -> T | None:
+        """Return an image decoded; None where it is set aside, as for what skips bad ones.
+
+        Raises:
+            DataError: More images are bad than `tolerated`.
+        """
+        try:
+            return decode(self.files.read(index), self.files.names[index])
+        except DataError as err:
+            self._set_aside(index, err)
+            return None
+
+    def found(self) -> dict[int, str]:
+        """Return the indices of what was set aside until now, and what was wrong with each."""
+        with self._lock:
+            return dict(self._wrong)
+
+    def restore(self, found: Mapping[int, str]) -> None:
+        """Count what an earlier process set aside too, as `found` gave it."""
+        with self._lock:
+            self._wrong = {**found, **self._wrong}
+
+    def report(self) -> SetAside:
+        """Return what was set aside until now."""
+        with self._lock:
+            found = sorted(self._wrong.items())
+        first = tuple((self.files.names[index], why) for index, why in found[:_LISTED])
+        return SetAside(len(found), len(self.files.names), first)
+
+    def _set_aside(self, index: int, err: DataError) -> None:
+        most = tolerated(len(self.files.names))
+        with self._lock:
+            if len(self._wrong) <= most:  # one too many says enough, whoever meets another
+                self._wrong.setdefault(index, str(err))
+            too_many = len(self._wrong) > most
+        if too_many:
+            raise DataError(f"{self._said()}; training puts up with {most:,}") from err
+
+    def _said(self) -> str:
+        return f"{self.report()}; put good ones in their place (`resnets data check` names all)"
+
+
+def tolerated(images: int) -> int:
+    """Return how many images of a training set may be bad: 1 %, but always 10.
+
+    Args:
+        images: How many it has.
+    """
+    return max(_ALWAYS, images * _PERCENT // 100)
+
+
+def _some(lines: Sequence[str], count: int) -> str:
+    more = count - _SHOWN
+    return "; ".join(lines[:_SHOWN]) + (f"; and {more:,} more" if more > 0 else "")

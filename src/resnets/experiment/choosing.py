@@ -1,0 +1,54 @@
+"""Which of the networks that a run evaluates it ends with, and when it gives up looking."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(slots=True)
+class Best:
+    """The network of the evaluation with the least top-1 error so far; of equals the earliest.
+
+    Args:
+        error_percent: Its error; infinite before the first evaluation.
+        update: After which it was evaluated.
+        waited: How many evaluations in a row have been no better since.
+        tensors: Its tensors by name, copies.
+    """
+
+    error_percent: float = math.inf
+    update: int = 0
+    waited: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, network: nn.Module, update: int, error_percent: float) -> None:
+        """Take a network that was just evaluated, if it is better."""
+        if not error_percent < self.error_percent:  # NaN is not better
+            self.waited += 1
+            return
+        self.error_percent, self.update, self.waited = error_percent, update, 0
+        self.tensors = {name: t.detach().clone() for name, t in network.state_dict().items()}
+
+    def about(self) -> dict[str, Any]:
+        """Return what a saved state says of it, as JSON values."""
+        return {
+            "error_percent": self.error_percent if self.tensors else None,
+            "update": self.update,
+            "waited": self.waited,
+        }
+
+    @staticmethod
+    def restored(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Best":
+        """Return what `about` and `tensors` were saved of."""
+        if not tensors:
+            return Best(waited=about["waited"])
+        return Best(about["error_percent"], about["update"], about["waited"], dict(tensors))
+
+
+def best_record(records: Iterable[Mapping[str, Any]], key: str) -> Mapping[str, Any] | None:
+    """Return the record that `Best` took, by the key that the errors stand under."""
+    found = [record for record in records if isinstance(record.get(key), int | float)]
+    return min(found, key=lambda record: float(record[key]), default=None)

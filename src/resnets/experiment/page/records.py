@@ -1,0 +1,112 @@
+"""What was trained, and all that is needed to do it again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from xml.etree.ElementTree import Element
+
+from resnets.experiment.page import markup, summary
+from resnets.experiment.page.markup import Part, element
+from resnets.experiment.page.story import Story, images
+from resnets.models import cost, zoo
+
+_FROM_NOTHING: Final = "newly initialised"
+
+
+def trained(story: Story) -> Element:
+    """Return what was trained, from what, for how long and on what."""
+    manifest, checkpoint = story.manifest, story.checkpoint
+    recipe, runtime = manifest["recipe"], manifest["runtime"]
+    measured = cost.measure(checkpoint.spec, checkpoint.preprocess.crop_px)
+    size = (
+        f"{measured.parameters:,} parameters, {measured.multiply_adds / 1e6:,.1f} million "
+        f"multiply-adds an image of {checkpoint.preprocess.crop_px} px"
+    )
+    updates = f"{checkpoint.update:,} updates of {images(recipe['batch_images'])}"
+    time = summary.training_time(story)
+    pairs: list[tuple[str, Part]] = [
+        ("Recipe", f"{manifest['name']} ({manifest['recipe_digest']})"),
+        ("Network", f"{zoo.name_of(checkpoint.spec)}: {size}"),
+        ("Weights it began from", _began_from(manifest)),
+        ("Length", f"{updates}, {time}" if time else updates),
+        ("Optimizer", _said(recipe.get("optim"))),
+        ("Learning rate", _said(recipe.get("schedule"))),
+        ("Augmentation", _said(recipe.get("data", {}).get("augment"))),
+        ("Data", _data(story)),
+        ("Computed in", f"{runtime['precision']['value']}, {runtime['compilation']['value']}"),
+        ("Hardware", _machine(manifest["hardware"])),
+    ]
+    return markup.section("trained", "What was trained", markup.facts(pairs))
+
+
+def again(story: Story) -> Element:
+    """Return the command, the versions and the digests that a repetition needs."""
+    made, checkpoint = story.manifest["provenance"], story.checkpoint
+    packages = ", ".join(f"{k} {v}" for k, v in (made.get("packages") or {}).items())
+    pairs: list[tuple[str, Part]] = [
+        ("Command", element("code", str(made["command"]))),
+        ("Seed", str(story.manifest["seed"])),
+        ("Commit", element("code", str(made["commit"] or "not from a source checkout"))),
+        ("Versions", f"resnets {made['resnets']}, Python {made['python']}, {packages}"),
+        ("Begun", str(made["started"])),
+        ("Continued", _continued(story.manifest)),
+        ("Data digest", element("code", str(story.manifest["data"]["digest"]))),
+        ("Recipe digest", element("code", str(story.manifest["recipe_digest"]))),
+        ("Weights (SHA-256)", element("code", checkpoint.weights_sha256)),
+        ("Checkpoint", element("code", str(checkpoint.path))),
+    ]
+    whole = json.dumps(story.manifest["recipe"], indent=2)
+    return markup.section(
+        "again",
+        "To do it again",
+        markup.facts(pairs),
+        element("details", element("summary", "The whole recipe"), element("pre", whole)),
+    )
+
+
+def _began_from(manifest: Mapping[str, Any]) -> str:
+    """Return the weights' name and hash; runs of earlier versions all began from nothing."""
+    weights = manifest.get("weights")
+    if isinstance(weights, Mapping):
+        digest = weights.get("sha256")
+        return f"{weights.get('name')} ({str(digest)[:12]})" if digest else str(weights.get("name"))
+    return str(weights) if weights else _FROM_NOTHING
+
+
+def _data(story: Story) -> str:
+    data = story.manifest["data"]
+    return f"{data['name']} ({data['digest'][:12]}), {len(story.checkpoint.classes):,} classes"
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    gpu = f"{machine['gpu']}, " if "gpu" in machine else ""
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] != 1)}"
+    return f"{gpu}{machine['processor']}, {threads}, {machine['system']}"
+
+
+def _continued(manifest: Mapping[str, Any]) -> str | None:
+    updates = [f"{each['update']:,}" for each in manifest.get("continued", [])]
+    return f"after update {', '.join(updates)}" if updates else None
+
+
+def _said(tree: Any) -> str | None:
+    """Return a part of a recipe as words: its kind, then its fields."""
+    if not isinstance(tree, Mapping):
+        return None
+    return ", ".join(_fields(tree))
+
+
+def _fields(tree: Mapping[str, Any]) -> Iterator[str]:
+    if "kind" in tree:
+        yield str(tree["kind"])
+    for key, value in tree.items():
+        if key == "kind" or value is None:
+            continue
+        told = f"{value:g}" if isinstance(value, float) else _plain(value)
+        yield f"{key.replace('_', ' ')} {told}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " to ".join(map(str, value)) if len(value) == 2 else " ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,112 @@
+"""The head of a page: the result, and in a few sentences what to know of it."""
+
+from collections.abc import Iterator
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from resnets.core import progress
+from resnets.evaluation import answers
+from resnets.experiment import journal
+from resnets.experiment.page import checked, markup
+from resnets.experiment.page.markup import Part, element, name
+from resnets.experiment.page.story import PERCENT, Story, images, interval, percent
+
+_TOP_5_FROM: Final = 6  # classes; among fewer every image is a hit at 5
+
+
+def head(story: Story) -> Element:
+    """Return the title, the error and the other numbers worth a glance."""
+    found = story.evaluation
+    error = element(
+        "div",
+        element("div", f"{found.split} error", class_="label"),
+        element("div", f"{found.top1_error_percent:.2f}{PERCENT}", class_="big"),
+        element("div", f"95 % interval {interval(found.top1_interval_percent)}"),
+        element("div", f"{story.wrong:,} of {images(found.images)} wrong"),
+        class_="result",
+    )
+    return element(
+        "header",
+        element("p", "Training report", class_="kicker"),
+        element("h1", name(story.name)),
+        element("div", error, element("dl", list(_numbers(story))), class_="hero"),
+        element("p", f"Measured on {found.protocol}.", class_="protocol"),
+    )
+
+
+def in_short(story: Story) -> Element:
+    """Return what somebody should know who reads nothing else."""
+    told = [element("li", sentence) for sentence in _sentences(story)]
+    return markup.section("in-short", "In short", element("ul", told, class_="plain"))
+
+
+def training_time(story: Story) -> str | None:
+    """Return how long the updates took, without evaluations and saving."""
+    seconds = journal.training_s(story.records, story.manifest["recipe"]["batch_images"])
+    return progress.duration(seconds) if seconds else None
+
+
+def _numbers(story: Story) -> Iterator[Element]:
+    found = story.evaluation
+    if len(story.checkpoint.classes) >= _TOP_5_FROM:
+        yield _number("top-5 error", f"{found.top5_error_percent:.2f}{PERCENT}")
+    yield _number("classes", f"{len(story.checkpoint.classes):,}")
+    error = story.calibration.error
+    if error is not None:
+        yield _number("calibration error", percent(100 * error))
+    time = training_time(story)
+    if time:
+        yield _number("training", time)
+
+
+def _number(label: str, value: str) -> Element:
+    return element("div", element("dt", label), element("dd", value))
+
+
+def _sentences(story: Story) -> Iterator[list[Part]]:
+    found, worst = story.evaluation, story.classes[0]
+    right = found.images - story.wrong
+    yield [
+        f"Of {images(found.images)} it has not trained on, the network names "
+        f"{right:,} rightly ({percent(100 * right / found.images)})."
+    ]
+    if story.manifest["recipe"].get("keep") == "best":
+        measured = len(journal.errors(story.records))
+        yield [
+            f"It is the best of {measured:,} networks that were measured on these same images, so "
+            "on others its error may be somewhat higher."
+        ]
+    if len(story.classes) > 1 and worst.wrong:
+        yield [
+            "Hardest class: ",
+            name(story.class_name(worst.label)),
+            f", {worst.wrong:,} of {images(worst.images)} wrong ({percent(worst.error_percent)}).",
+        ]
+    pairs = answers.most_confused(story.confusion, 1)
+    if pairs:
+        yield [
+            "Most common mistake: ",
+            name(story.class_name(pairs[0].label)),
+            " taken for ",
+            name(story.class_name(pairs[0].predicted)),
+            f" ({images(pairs[0].images)}).",
+        ]
+    yield [said_of_probabilities(story)]
+    if bad := checked.serious(story.check):
+        yield [f"The data check found {bad} thing{'s' * (bad != 1)} to look at, listed below."]
+
+
+def said_of_probabilities(story: Story) -> str:
+    """Return in a sentence how far the probabilities can be believed."""
+    found, chance = story.calibration, story.calibration_by_chance
+    if found.error is None or found.probability is None or found.accuracy is None or chance is None:
+        return "Its answers come without probabilities: its scores are no numbers."
+    said = (
+        f"on average it says {percent(100 * found.probability)}, "
+        f"and {percent(100 * found.accuracy)} are right"
+    )
+    if found.error <= chance[1]:
+        return f"Its probabilities can be believed: {said}."
+    if found.probability > found.accuracy:
+        return f"It is surer than it should be: {said}."
+    return f"It is less sure than it could be: {said}."

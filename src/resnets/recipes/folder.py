@@ -1,0 +1,77 @@
+"""A folder of one's own images: a trained network goes on learning on them.
+
+resnets train folder.finetune --data DIR --weights msra/resnet50
+resnets train --data DIR          the same
+
+Images, classes and their names come from the data, the network and how it wants its images from
+the weights. What is held out, length and batch fit the data: `holding_out`, `fitted`.
+
+The last layer begins as the solution of the linear problem on the network's features, so that the
+rest isn't led astray by a random one (Kumar et al. 2022); then everything learns at a small rate
+with BN's averages fixed, and the best network of all evaluations is kept.
+"""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+from resnets.data.crops import ResizedCrop
+from resnets.models import zoo
+from resnets.recipes.schedule import Cosine
+from resnets.recipes.schema import DataSpec, Recipe, SgdSpec, Transfer
+
+FINETUNE: Final = "folder.finetune"
+_BATCH: Final = 32
+_SHARE: Final = 0.2  # held out for validation where the data has no split for it
+_EPOCHS: Final = (4, 40)  # least and most
+_ROOT: Final = 300  # passes over the images times the root of their number
+
+_finetune: Final = Recipe(
+    source="this project, docs/lab-log.md; Kumar et al. 2022, for the first last layer",
+    model=zoo.named("resnet50"),
+    data=DataSpec(name="folder", augment=ResizedCrop(area=(0.25, 1.0))),
+    optim=SgdSpec(learning_rate=0.01, nesterov=True),
+    schedule=Cosine(warmup_steps=10),
+    batch_images=_BATCH,
+    rate_rule="linear",
+    total_steps=300,
+    label_smoothing=0.1,
+    clip_norm=1.0,  # with fixed BN nothing else holds back a network that was hardly trained
+    transfer=Transfer(weights="msra/resnet50"),
+    keep="best",
+)
+RECIPES: Final[dict[str, Recipe]] = {FINETUNE: _finetune}
+
+
+def holding_out(recipe: Recipe, *, splits: int) -> Recipe:
+    """Return `folder.finetune` with a fifth of every class held out of data with one split.
+
+    Args:
+        recipe: What it holds out already, because that was asked for, is left.
+        splits: How many the data has.
+    """
+    if splits > 1 or recipe.data.held_out_images or recipe.data.held_out_share:
+        return recipe
+    return replace(recipe, data=replace(recipe.data, held_out_share=_SHARE))
+
+
+def fitted(recipe: Recipe, images: int) -> Recipe:
+    """Return `folder.finetune` for so many images to train on.
+
+    Small sets are passed over more often: 40 times up to 56 images, 300 / sqrt(images) times
+    beyond, and 4 times from 5,625 on. A set of fewer images than a batch is one batch.
+
+    Args:
+        recipe: The recipe as it stands in the catalogue.
+        images: Without those held out; positive.
+    """
+    batch = min(recipe.batch_images, images)
+    least, most = _EPOCHS
+    epochs = min(most, max(least, _ROOT / math.sqrt(images)))
+    steps = math.ceil(epochs * images / batch)
+    return replace(
+        recipe,
+        batch_images=batch,
+        total_steps=steps,
+        schedule=replace(recipe.schedule, warmup_steps=min(10, steps // 10)),
+    )

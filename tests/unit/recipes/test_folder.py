@@ -1,0 +1,59 @@
+from itertools import pairwise
+
+import pytest
+
+from resnets.core.errors import RecipeError
+from resnets.recipes import codec, folder
+
+RECIPE = folder.RECIPES[folder.FINETUNE]
+
+
+def epochs(images):
+    found = folder.fitted(RECIPE, images)
+    return found.total_steps * found.batch_images / images
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [(1, 40), (56, 40), (225, 20), (900, 10), (5_625, 4), (50_000, 4)],
+)
+def test_small_sets_are_passed_over_more_often(images, expected):
+    assert epochs(images) == pytest.approx(expected, rel=0.02)
+
+
+def test_the_larger_a_set_the_more_updates_and_the_fewer_passes():
+    sizes = [32, 50, 100, 300, 1_000, 5_000, 20_000]
+    steps = [folder.fitted(RECIPE, images).total_steps for images in sizes]
+    assert steps == sorted(steps)
+    # Within the part of a batch by which a run is rounded up.
+    assert all(epochs(b) <= epochs(a) + 32 / a for a, b in pairwise(sizes))
+
+
+@pytest.mark.parametrize(("images", "batch"), [(1, 1), (31, 31), (32, 32), (33, 32)])
+def test_a_set_smaller_than_a_batch_is_one_batch(images, batch):
+    assert folder.fitted(RECIPE, images).batch_images == batch
+
+
+def test_the_warm_up_is_a_tenth_of_a_short_run_and_ten_updates_of_a_long_one():
+    assert folder.fitted(RECIPE, 1).schedule.warmup_steps == 4  # of 40
+    assert folder.fitted(RECIPE, 1_000).schedule.warmup_steps == 10
+
+
+def test_a_fifth_is_held_out_of_data_with_one_split_and_nothing_of_two():
+    assert folder.holding_out(RECIPE, splits=1).data.held_out_share == 0.2
+    assert folder.holding_out(RECIPE, splits=2) == RECIPE
+
+
+@pytest.mark.parametrize("setting", ["data.held_out_share=0.4", "data.held_out_images=7"])
+def test_what_was_asked_to_be_held_out_is(setting):
+    asked = codec.override(RECIPE, [setting])
+    assert folder.holding_out(asked, splits=1) == asked
+
+
+def test_true_averages_are_refused_where_bn_keeps_those_of_the_weights():
+    settings = ["keep=last", "true_averages=true"]
+    with pytest.raises(RecipeError, match="true_averages: BN keeps those of the weights"):
+        codec.override(RECIPE, settings)
+    with pytest.raises(RecipeError, match="true_averages: BN keeps those of the weights"):
+        codec.override(RECIPE, [*settings, "transfer.fixed_bn=false", "transfer.frozen_stages=1"])
+    assert codec.override(RECIPE, [*settings, "transfer.fixed_bn=false"]).true_averages
