@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from resnets.evaluation.views import Protocol
     from resnets.experiment.evaluate import Evaluation, Precision, Split
     from resnets.experiment.inspection import Inspection
+    from resnets.experiment.machine import Compile
     from resnets.experiment.reproduce import Reproduction
-    from resnets.experiment.run import Compile, Run
+    from resnets.experiment.run import Run
     from resnets.inference.predictor import Classifier
     from resnets.models.making import Network
 

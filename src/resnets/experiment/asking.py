@@ -15,7 +15,8 @@ from resnets.data.files import FileData
 from resnets.data.opening import Data
 from resnets.data.sets import DataSet
 from resnets.experiment import build, manifests, report_page, run, transfer
-from resnets.experiment.run import Compile, Run
+from resnets.experiment.machine import Compile
+from resnets.experiment.run import Run
 from resnets.models import zoo
 from resnets.recipes import catalogue, codec, rates
 from resnets.recipes import folder as folder_recipes

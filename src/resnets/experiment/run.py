@@ -20,13 +20,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from resnets.core import artifacts, hardware, launcher, processes, progress
-from resnets.core.errors import ResNetsError, RunError, StorageError
+from resnets.core.errors import RunError, StorageError
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
 from resnets.data.opening import Data
@@ -36,6 +36,7 @@ from resnets.experiment import (
     choosing,
     diverging,
     events,
+    machine,
     manifests,
     noting,
     provenance,
@@ -48,6 +49,7 @@ from resnets.experiment import journal as journals
 from resnets.experiment.build import Parts
 from resnets.experiment.choosing import Best
 from resnets.experiment.journal import JOURNAL, Journal
+from resnets.experiment.machine import Compile
 from resnets.experiment.transfer import Weights
 from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
 from resnets.recipes import codec
@@ -62,8 +64,6 @@ _LOG_EVERY: Final = 20
 _EVALUATIONS: Final = 12  # over a whole run, the last one included
 _SAVE_AFTER_S: Final = 5.0
 _SAVE_SHARE: Final = 0.02  # of the time may go into saving
-
-Compile = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def start(
             return _resume(out.expanduser(), data, recipe, device, workers, team, seed)
         if out is not None:  # said before minutes are spent on looking at images
             team.led(lambda: manifests.check_free(out))
-        compiled = _compilation(recipe, data, where, compiling)
+        compiled = machine.compilation(recipe, data, where, compiling)
         manifest = {
             "format": manifests.FORMAT,
             "name": name,
@@ -223,7 +223,7 @@ def _resume(
             f"{folder}: began with other data ({manifest['data']['name']} "
             f"{manifest['data']['digest'][:12]}, here {data.name} {digest[:12]})"
         )
-    where = _device_now(folder, manifest, device, team)
+    where = machine.device_now(folder, manifest, device, team)
     torch.set_num_threads(min(manifest["runtime"]["threads"], torch.get_num_threads()))
     if manifest["runtime"].get("tensorboard", False):
         events.check()
@@ -441,38 +441,6 @@ def _evaluate_every(recipe: Recipe) -> int:
     if isinstance(recipe.schedule, Plateau):
         return recipe.schedule.every_steps
     return math.ceil(recipe.total_steps / _EVALUATIONS)
-
-
-def _compilation(
-    recipe: Recipe, data: Data, device: torch.device, asked: Compile
-) -> hardware.Choice:
-    if asked == "off":
-        return hardware.Choice("eager", "set by hand")
-    if asked == "on":
-        missing = hardware.missing_for_compiling(device.type)
-        if missing:
-            raise RunError(f"--compile on: compiling does not work here: {missing}")
-        return hardware.Choice("compiled", "set by hand")
-    return hardware.compilation(device, build.multiply_adds(recipe, data))
-
-
-def _device_now(
-    folder: Path, manifest: Mapping[str, Any], asked: str | None, team: Team
-) -> torch.device:
-    """Return the device to continue on, if the run can go on there as it began."""
-    runtime = manifest["runtime"]
-    began: str = runtime["device"] if team.size == 1 else runtime["device"].split(":")[0]
-    try:
-        where = processes.device(asked or began)
-    except ResNetsError as err:
-        if asked is not None:
-            raise
-        raise RunError(f"{folder}: began on {runtime['device']}; {err}") from err
-    if runtime["compilation"]["value"] == "compiled":
-        missing = hardware.missing_for_compiling(where.type)
-        if missing:
-            raise RunError(f"{folder}: began compiled, which does not work here: {missing}")
-    return where
 
 
 def _already_finished(folder: Path, team: Team, keep: str) -> Run:

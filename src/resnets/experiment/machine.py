@@ -1,0 +1,57 @@
+"""Where a run computes and whether it is compiled, when it begins and when it goes on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from resnets.core import hardware, processes
+from resnets.core.errors import ResNetsError, RunError
+from resnets.core.processes import Team
+from resnets.data.opening import Data
+from resnets.experiment import build
+from resnets.recipes.schema import Recipe
+
+Compile = Literal["auto", "on", "off"]
+
+
+def compilation(
+    recipe: Recipe, data: Data, device: torch.device, asked: Compile
+) -> hardware.Choice:
+    """Return whether to compile a run, and why.
+
+    Raises:
+        RunError: It was asked for and does not work here.
+    """
+    if asked == "off":
+        return hardware.Choice("eager", "set by hand")
+    if asked == "on":
+        missing = hardware.missing_for_compiling(device.type)
+        if missing:
+            raise RunError(f"--compile on: compiling does not work here: {missing}")
+        return hardware.Choice("compiled", "set by hand")
+    return hardware.compilation(device, build.multiply_adds(recipe, data))
+
+
+def device_now(
+    folder: Path, manifest: Mapping[str, Any], asked: str | None, team: Team
+) -> torch.device:
+    """Return the device to continue on, if the run can go on there as it began.
+
+    Raises:
+        RunError: It cannot.
+    """
+    runtime = manifest["runtime"]
+    began: str = runtime["device"] if team.size == 1 else runtime["device"].split(":")[0]
+    try:
+        where = processes.device(asked or began)
+    except ResNetsError as err:
+        if asked is not None:
+            raise
+        raise RunError(f"{folder}: began on {runtime['device']}; {err}") from err
+    if runtime["compilation"]["value"] == "compiled":
+        missing = hardware.missing_for_compiling(where.type)
+        if missing:
+            raise RunError(f"{folder}: began compiled, which does not work here: {missing}")
+    return where
