@@ -11,6 +11,14 @@ def pytest_addoption(parser):
         help="rewrite the files of tests/golden instead of comparing with them",
     )
 
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=4,
+        metavar="N",
+        help="SIGKILLs for each run of tests/system/test_kill_and_resume.py with everything on",
+    )
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():

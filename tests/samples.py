@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from resnets.data import imagenet, imagenet_classes
+from resnets.data import imagenet, imagenet_classes, synthetic
 from resnets.data.crops import ScaleCrop
 from resnets.models.network import ResNet, he_init
 
@@ -127,3 +127,37 @@ def trained(spec):
             module.running_mean.normal_(0, 0.3, generator=draw)
             module.running_var.uniform_(0.5, 2, generator=draw)
     return network
+
+
+def write_photos(folder):
+    """Write 24 images to train on and 23 to validate on, of several sizes and four classes."""
+    data = synthetic.make()
+    for split, images, count in (("train", data.train, 24), ("val", data.test, 23)):
+        for i in range(count):
+            place = folder / split / data.classes[int(images.labels_n[i])]
+            place.mkdir(parents=True, exist_ok=True)
+            grown = Image.fromarray(images.images_nhwc[i].numpy()).resize((40 + i, 64 - i))
+            grown.save(place / f"{i}.png")
+    return folder
+
+
+def everything(photos, updates, *, part_images=4, keep="last"):
+    """Return the words that train on photos with all that makes resuming and sharing harder.
+
+    That is RandAugment, repeats, erasing, mixup or CutMix, dropped paths, parts of a batch, a norm
+    that is clipped, LAMB, a moving average, and true averages or the best of all evaluations.
+    """
+    part = "null" if part_images is None else part_images
+    settings = [
+        *(f"total_steps={updates}", f"part_images={part}", "precision=float32"),
+        *("data.augment.crop_px=32", "data.test.resize_px=36", "data.test.crop_px=32"),
+        *("data.erasing={}", "model.drop_path=0.3", "clip_norm=0.5"),
+        *('ema={"decay":0.8}', f"keep={keep}"),
+        f"true_averages={'true' if keep == 'last' else 'false'}",
+        "schedule.warmup_steps=2",
+    ]
+    return [
+        *("train", "imagenet.resnet50-a1", "--data", photos, "--model", "cifar-resnet8"),
+        *("--batch-size", 8, "--lr", "0.002", "--device", "cpu", "--compile", "off"),
+        *(word for setting in settings for word in ("--set", setting)),
+    ]

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -76,6 +77,26 @@ def ask_process():
 @pytest.fixture(scope="session")
 def command():
     return RESNETS, ENVIRONMENT, tiny
+
+
+@pytest.fixture(scope="session")
+def team():
+    """Run the command in several processes; return their statuses and what they said."""
+    with subprocess.Popen(
+        [sys.executable, Path(__file__).parent / "teams.py"],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+
+        def run(processes, words, said, **job):
+            job |= {"processes": processes, "words": [*map(str, words)], "out": str(said)}
+            server.stdin.write(json.dumps(job) + "\n")
+            server.stdin.flush()
+            return json.loads(server.stdout.readline())["statuses"], said.read_text()
+
+        yield run
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@
 
 Reads a line of JSON for each job from standard input and answers with one:
 
-    {"words": [...], "processes": 2, "out": FILE, "save_after_s": 0.05, "signal": [RANK, SIGNAL, S]}
+    {"words": [...], "processes": 2, "out": FILE, "save_after_s": 0.05,
+     "signal": [RANK, NUMBER, S, SAID]}
     {"statuses": [0, 0]}
 
-What all processes print goes to FILE. The signal is sent to that process S seconds after the run
-has begun. A process that has not ended after a minute and a half is killed.
+What all processes print goes to FILE. The signal is sent to that process S seconds after they have
+said SAID, which is nothing or where training begins. Where a process is killed, the others are too
+after some seconds, and all that have not ended after a minute and a half.
 """
 
 import contextlib
@@ -56,10 +58,10 @@ def fork(job, rank, port):
 
 
 def disturb(job, children):
-    """Send the job's signal once its run has begun, unless it ends before."""
-    rank, number, after_s = job["signal"]
+    """Send the job's signal in its time, unless the process ends before."""
+    rank, number, after_s, said = job["signal"]
     begun = time.monotonic()
-    while "\ncheckpoints " not in Path(job["out"]).read_text():
+    while said not in Path(job["out"]).read_text():
         if time.monotonic() - begun > LONGEST_S:
             return
         time.sleep(0.01)
@@ -75,14 +77,24 @@ def do(job):
     children = [fork(job, rank, port) for rank in range(job["processes"])]
     if "signal" in job:
         threading.Thread(target=disturb, args=(job, children), daemon=True).start()
-    late = threading.Timer(
-        LONGEST_S, lambda: [os.kill(child, signal.SIGKILL) for child in children]
-    )
-    late.daemon = True
-    late.start()
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    late.cancel()
-    return statuses
+    statuses, ends = {}, time.monotonic() + LONGEST_S
+    while len(statuses) < len(children):
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            statuses[child] = os.waitstatus_to_exitcode(status)
+            if statuses[child] < 0:  # as torchrun does, which knows no patience
+                ends = min(ends, time.monotonic() + 3)
+        elif time.monotonic() > ends:
+            kill(set(children) - set(statuses))
+        else:
+            time.sleep(0.01)
+    return [statuses[child] for child in children]
+
+
+def kill(children):
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 if __name__ == "__main__":

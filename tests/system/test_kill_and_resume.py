@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+import samples
+from resnets.inference import checkpoints
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills with POSIX signals")
 
 HERE = Path(__file__).parent
@@ -162,6 +165,49 @@ def test_a_run_killed_ten_times_ends_in_the_same_bits(precision, stories, ask):
     assert story.kills_in_training >= 5
     assert story.continued_after == sorted(story.continued_after)
     assert len(set(story.continued_after)) >= 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_with_everything_on_any_process_may_be_killed_any_time_and_the_bits_are_the_same(
+    processes, team, request, tmp_path
+):
+    kills, chance = request.config.getoption("--kills"), random.Random(f"{SEED} {processes}")
+    updates, said = 20 * (kills + 1), tmp_path / "said.txt"
+    photos = samples.write_photos(tmp_path / "photos")
+    words = samples.everything(photos, updates, keep="best")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    begun = time.monotonic()
+    statuses, told = team(processes, [*words, "--out", undisturbed], said, environment=cache)
+    lasts_s = time.monotonic() - begun
+    assert statuses == [0] * processes, told
+
+    words += ["--out", killed]
+    done, continued_after = 0, []
+    for number in range(kills):
+        starting = number == 1 or chance.random() < 0.2
+        left = 1 - newest_update(killed) / updates
+        after_s = chance.uniform(0, 0.3 if starting else left * lasts_s / (kills + 1))
+        kill = [chance.randrange(processes), signal.SIGKILL, after_s]
+        kill.append("" if starting else "\ncheckpoints ")
+        statuses, told = team(
+            processes, words, said, save_after_s=0.02, signal=kill, environment=cache
+        )
+        done += -signal.SIGKILL in statuses
+        continued_after += map(int, re.findall(r"continued after update (\d+)", told))
+        if (killed / "manifest.json").exists():
+            words = ["train", "--resume", killed]
+    statuses, told = team(processes, words, said, environment=cache)
+    assert statuses == [0] * processes, told
+    continued_after += map(int, re.findall(r"continued after update (\d+)", told))
+    sys.stdout.write(f"KILL_SEED={SEED} makes the same kills again: {done} of {continued_after}\n")
+    assert done == kills
+    assert len(set(continued_after)) >= kills / 3
+    shas = [checkpoints.newest(run).weights_sha256 for run in (undisturbed, killed)]
+    sys.stdout.write(f"{processes} processes, {done} kills: {shas}\n")
+    assert shas[0] == shas[1]
+    assert journal(killed) == journal(undisturbed)
 
 
 @dataclass
