@@ -73,7 +73,7 @@ def test_the_run_ends_with_a_report_that_needs_no_other_file(tuned):
     assert page.startswith("<!DOCTYPE html>")
     assert "0.00" in re.search(r"<title>(.*)</title>", page)[1]
     assert "The data check" in page
-    assert "the best of 6 networks that were measured on these same images" in page
+    assert "the best of 7 networks that were measured on these same images" in page
     assert "report.html" not in answer.err  # nothing went wrong with it
 
 
