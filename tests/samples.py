@@ -141,19 +141,18 @@ def write_photos(folder):
     return folder
 
 
-def everything(photos, updates, *, part_images=4, keep="last"):
+def everything(photos, updates, *, part_images=4):
     """Return the words that train on photos with all that makes resuming and sharing harder.
 
     That is RandAugment, repeats, erasing, mixup or CutMix, dropped paths, parts of a batch, a norm
-    that is clipped, LAMB, a moving average, and true averages or the best of all evaluations.
+    that is clipped, LAMB, a moving average, and true averages.
     """
     part = "null" if part_images is None else part_images
     settings = [
         *(f"total_steps={updates}", f"part_images={part}", "precision=float32"),
         *("data.augment.crop_px=32", "data.test.resize_px=36", "data.test.crop_px=32"),
         *("data.erasing={}", "model.drop_path=0.3", "clip_norm=0.5"),
-        *('ema={"decay":0.8}', f"keep={keep}"),
-        f"true_averages={'true' if keep == 'last' else 'false'}",
+        *('ema={"decay":0.8}', "true_averages=true"),
         "schedule.warmup_steps=2",
     ]
     return [

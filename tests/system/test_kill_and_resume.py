@@ -174,8 +174,7 @@ def test_with_everything_on_any_process_may_be_killed_any_time_and_the_bits_are_
 ):
     kills, chance = request.config.getoption("--kills"), random.Random(f"{SEED} {processes}")
     updates, said = 20 * (kills + 1), tmp_path / "said.txt"
-    photos = samples.write_photos(tmp_path / "photos")
-    words = samples.everything(photos, updates, keep="best")
+    words = samples.everything(samples.write_photos(tmp_path / "photos"), updates)
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     begun = time.monotonic()
@@ -201,11 +200,12 @@ def test_with_everything_on_any_process_may_be_killed_any_time_and_the_bits_are_
     statuses, told = team(processes, words, said, environment=cache)
     assert statuses == [0] * processes, told
     continued_after += map(int, re.findall(r"continued after update (\d+)", told))
-    sys.stdout.write(f"KILL_SEED={SEED} makes the same kills again: {done} of {continued_after}\n")
+    told = f"{processes} processes, {done} kills, continued after {continued_after}"
+    sys.stdout.write(f"KILL_SEED={SEED} makes the same kills again: {told}\n")
     assert done == kills
     assert len(set(continued_after)) >= kills / 3
     shas = [checkpoints.newest(run).weights_sha256 for run in (undisturbed, killed)]
-    sys.stdout.write(f"{processes} processes, {done} kills: {shas}\n")
+    sys.stdout.write(f"weights of the undisturbed run and of the killed one: {shas}\n")
     assert shas[0] == shas[1]
     assert journal(killed) == journal(undisturbed)
 

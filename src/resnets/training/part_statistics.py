@@ -23,9 +23,8 @@ class PartStatistics:
 
     def __init__(self, model: nn.Module, division: Division) -> None:
         self._slices = division.slices
-        layers = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-        if self._slices == 1:
-            layers = []
+        modules = model.modules() if self._slices > 1 else ()
+        layers = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
         buffers = [dict(layer.named_buffers()) for layer in layers]
         self._averages = [t for each in buffers for t in each.values() if t.is_floating_point()]
         self._counters = [t for each in buffers for t in each.values() if not t.is_floating_point()]
