@@ -40,6 +40,7 @@ STATUS = (
     (errors.BusyError, 2),
     (errors.StorageError, 2),
     (errors.FetchError, 1),
+    (errors.LostProcessError, 1),
     (errors.DivergedError, 1),
 )
 
