@@ -203,7 +203,7 @@ def test_with_everything_on_any_process_may_be_killed_any_time_and_the_bits_are_
     told = f"{processes} processes, {done} kills, continued after {continued_after}"
     sys.stdout.write(f"KILL_SEED={SEED} makes the same kills again: {told}\n")
     assert done == kills
-    # How far a busy machine comes between two kills is no matter for a test; of many, by hand, it is.
+    # How far a busy machine comes between two kills decides nothing; of many, by hand, it shows.
     assert kills < 10 or len(set(continued_after)) >= kills / 3
     shas = [checkpoints.newest(run).weights_sha256 for run in (undisturbed, killed)]
     sys.stdout.write(f"weights of the undisturbed run and of the killed one: {shas}\n")

@@ -322,8 +322,8 @@ def test_a_damaged_checkpoint_is_one_line_and_no_page(on_files, tmp_path):
     assert not (copy / "report.html").exists()
 
 
-def test_a_page_that_cannot_be_written_leaves_the_one_before(finished, monkeypatch, tmp_path):
-    path = report_page.write(finished.folder, device="cpu")
+def test_a_page_that_cannot_be_written_leaves_the_one_before(copied, monkeypatch):
+    path = report_page.write(copied, device="cpu")
     before = path.read_bytes()
 
     def full(*given):
@@ -331,9 +331,9 @@ def test_a_page_that_cannot_be_written_leaves_the_one_before(finished, monkeypat
 
     monkeypatch.setattr(artifacts.os, "fsync", full)
     with pytest.raises(StorageError, match="no space left"):
-        report_page.write(finished.folder, device="cpu")
+        report_page.write(copied, device="cpu")
     assert path.read_bytes() == before
-    assert not list(finished.folder.glob(".*.partial"))
+    assert not list(copied.glob(".*.partial"))
 
 
 # Answers by hand.
