@@ -353,7 +353,7 @@ def main() -> NoReturn:
         explained = _explain(err)
         if explained is None or "--debug" in sys.argv:
             raise
-        _leave(*explained)
+        _leave(*explained, everywhere=getattr(err, "everywhere", False))
     sys.exit(0)
 
 
@@ -384,8 +384,8 @@ def _explain(err: BaseException) -> tuple[str, int] | None:
     return None
 
 
-def _leave(message: str, status: int) -> NoReturn:
+def _leave(message: str, status: int, *, everywhere: bool) -> NoReturn:
     line = "resnets: " + " ".join(message.split()) + "\n"
-    if launcher.first_to_say(line):
+    if launcher.leads() if everywhere else launcher.first_to_say(line):
         sys.stderr.write(line)
     sys.exit(status)

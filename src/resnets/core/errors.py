@@ -11,9 +11,11 @@ class ResNetsError(Exception):
     """Base class: catch this to catch everything the package raises on purpose.
 
     `exit_status` is the command's: 2 where the request was wrong, 1 where the work failed.
+    `everywhere` tells that all processes that work together raise it, so one says it for all.
     """
 
     exit_status = 2
+    everywhere = False
 
 
 class RecipeError(ResNetsError):
@@ -61,6 +63,8 @@ class FetchError(ResNetsError):
 class InterruptedRunError(ResNetsError):
     """Ctrl-C or SIGTERM: the run was saved and left. The status is the shell's, 128 + signal."""
 
+    everywhere = True
+
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal_number
@@ -76,6 +80,7 @@ class DivergedError(ResNetsError):
     """Training met a loss that is not finite."""
 
     exit_status = 1
+    everywhere = True
 
 
 def unknown(what: str, name: str, known: Collection[str], listing: str) -> str:

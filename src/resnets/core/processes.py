@@ -18,13 +18,7 @@ from safetensors.torch import save as encode_safetensors
 from torch import Tensor
 
 from resnets.core import hardware, launcher
-from resnets.core.errors import (
-    DivergedError,
-    InterruptedRunError,
-    LostProcessError,
-    ResNetsError,
-    RunError,
-)
+from resnets.core.errors import LostProcessError, ResNetsError, RunError
 
 T = TypeVar("T")
 
@@ -100,13 +94,14 @@ class Team:
             outcome = json.loads(self._share_bytes(b""))
             if "error" in outcome:
                 raised = ResNetsError(outcome["error"])
-                raised.exit_status = outcome["status"]
+                raised.exit_status, raised.everywhere = outcome["status"], True
                 raise raised
             value: T = outcome["value"]
             return value
         try:
             value = work()
         except ResNetsError as err:
+            err.everywhere = True
             self._share_bytes(json.dumps({"error": str(err), "status": err.exit_status}).encode())
             raise
         self._share_bytes(json.dumps({"value": value}).encode())
@@ -217,10 +212,11 @@ def joined() -> Iterator[Team]:
         )
     try:
         yield Team(here.rank, here.size)
-    except (InterruptedRunError, DivergedError):  # every process raises these
-        distributed.destroy_process_group()
+    except ResNetsError as err:
+        # After another error the others may be gone, and taking leave of them would wait for them.
+        if err.everywhere:
+            distributed.destroy_process_group()
         raise
-    # After any other error the others may be gone, and taking leave of them would wait for them.
     distributed.destroy_process_group()
 
 
