@@ -3,12 +3,14 @@
 Reads a line of JSON for each job from standard input and answers with one:
 
     {"words": [...], "processes": 2, "out": FILE, "save_after_s": 0.05,
-     "signal": [RANK, NUMBER, S, SAID]}
+     "signal": [RANK, NUMBER, S, SAID], "once_saved_in": FOLDER}
     {"statuses": [0, 0]}
 
 What all processes print goes to FILE. The signal is sent to that process S seconds after they have
-said SAID, which is nothing or where training begins. Where a process is killed, the others are too
-after some seconds, and all that have not ended after a minute and a half.
+said SAID, which is nothing or where training begins, and, where a folder is named, a state was
+saved in that run which was not there before: how fast the machine is does not matter. Where a
+process is killed, the others are too after some seconds, and all that have not ended after a minute
+and a half.
 """
 
 import contextlib
@@ -57,11 +59,19 @@ def fork(job, rank, port):
         os._exit(left.code)  # taking a process down that has imported everything takes a second
 
 
-def disturb(job, children):
+def states(job):
+    """Return the names of the states in the run that is waited for."""
+    folder = job.get("once_saved_in")
+    return {path.name for path in Path(folder).glob("checkpoints/update-*")} if folder else set()
+
+
+def disturb(job, children, before):
     """Send the job's signal in its time, unless the process ends before."""
     rank, number, after_s, said = job["signal"]
     begun = time.monotonic()
-    while said not in Path(job["out"]).read_text():
+    while said not in Path(job["out"]).read_text() or (
+        "once_saved_in" in job and not states(job) - before
+    ):
         if time.monotonic() - begun > LONGEST_S:
             return
         time.sleep(0.01)
@@ -73,10 +83,11 @@ def disturb(job, children):
 def do(job):
     """Run a job to its end; return the processes' statuses."""
     Path(job["out"]).write_text("")
+    before = states(job)
     port = free_port()
     children = [fork(job, rank, port) for rank in range(job["processes"])]
     if "signal" in job:
-        threading.Thread(target=disturb, args=(job, children), daemon=True).start()
+        threading.Thread(target=disturb, args=(job, children, before), daemon=True).start()
     statuses, ends = {}, time.monotonic() + LONGEST_S
     while len(statuses) < len(children):
         child, status = os.waitpid(-1, os.WNOHANG)
