@@ -1,5 +1,6 @@
 """Where a run computes and whether it is compiled, when it begins and when it goes on."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -55,3 +56,13 @@ def device_now(
         if missing:
             raise RunError(f"{folder}: began compiled, which does not work here: {missing}")
     return where
+
+
+def threads_now(manifest: Mapping[str, Any]) -> int:
+    """Return how many threads continue a run: what `OMP_NUM_THREADS` says, else as many as before.
+
+    Never more than there are processors: threads that share one wait for each other at every step.
+    """
+    here = torch.get_num_threads()
+    began: int = manifest["runtime"]["threads"]
+    return here if "OMP_NUM_THREADS" in os.environ else min(began, here)

@@ -134,7 +134,7 @@ def announce(
         f"{recipe.total_steps:,} updates of {recipe.batch_images} images",
         f"data         {manifest['data']['name']} {manifest['data']['digest'][:12]}",
         f"device       {device}, {manifest['hardware']['processor']}, "
-        f"{runtime['threads']} threads, channels-last"
+        f"{torch.get_num_threads()} threads, channels-last"
         + (f", {team.size} processes" if team.size > 1 else ""),
         *(
             f"{what:<12} {runtime[what]['value']}: {runtime[what]['reason']}"

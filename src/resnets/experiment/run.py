@@ -224,7 +224,7 @@ def _resume(
             f"{manifest['data']['digest'][:12]}, here {data.name} {digest[:12]})"
         )
     where = machine.device_now(folder, manifest, device, team)
-    torch.set_num_threads(min(manifest["runtime"]["threads"], torch.get_num_threads()))
+    torch.set_num_threads(machine.threads_now(manifest))
     if manifest["runtime"].get("tensorboard", False):
         events.check()
     with _alone(folder, team):
