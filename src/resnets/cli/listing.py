@@ -12,7 +12,7 @@ from resnets.inference import published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
 from resnets.recipes import catalogue, codec
-from resnets.recipes.schema import Recipe
+from resnets.recipes.detector import AnyRecipe
 
 _CHECKED: Final = {True: "measured", False: "unverified"}
 
@@ -33,7 +33,7 @@ def recipes(fields: bool) -> list[dict[str, Any]]:
             "epochs": _epochs(recipe),
             "updates": recipe.total_steps,
             "batch_images": recipe.batch_images,
-            "expected_top1_error_percent": recipe.expected and recipe.expected.top1_error_percent,
+            **_expected(recipe),
             "checked": recipe.expected and _CHECKED[recipe.expected.measured],
             "source": recipe.source,
             **(_whole(recipe) if fields else {}),
@@ -42,12 +42,20 @@ def recipes(fields: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _epochs(recipe: Recipe) -> int | None:
+def _expected(recipe: AnyRecipe) -> dict[str, float | None]:
+    wanted = recipe.expected
+    return {
+        "expected_top1_error_percent": getattr(wanted, "top1_error_percent", None),
+        "expected_ap50_percent": getattr(wanted, "ap50_percent", None),
+    }
+
+
+def _epochs(recipe: AnyRecipe) -> int | None:
     images = catalogue.TRAINING_IMAGES.get(recipe.data.name)
     return images and round(recipe.total_steps * recipe.batch_images / images)
 
 
-def _whole(recipe: Recipe) -> dict[str, Any]:
+def _whole(recipe: AnyRecipe) -> dict[str, Any]:
     """Return what is too long for a table."""
     return {"cost": recipe.expected and recipe.expected.cost, "fields": codec.to_tree(recipe)}
 

@@ -29,12 +29,12 @@ def finished(run: "Run", json: bool) -> None:
     """Print one line: where a run is, its error, and what to type next."""
     if json:
         return as_json(run.to_dict())
-    wrong = round(run.top1_error_percent * run.images / 100)
     folder = shlex.quote(str(run.folder))
-    print(
-        f"{run.folder}: {run.top1_error_percent:.2f} % {run.split} error ({wrong:,} of "
-        f"{run.images:,} images), curves in curves.png; next: resnets predict {folder} IMAGE"
-    )
+    told = f"AP {run.value:.2f} % at an overlap of 0.5 on {run.images:,} {run.split} images"
+    if run.measure == "top1_error_percent":
+        wrong = round(run.value * run.images / 100)
+        told = f"{run.value:.2f} % {run.split} error ({wrong:,} of {run.images:,} images)"
+    print(f"{run.folder}: {told}, curves in curves.png; next: resnets predict {folder} IMAGE")
     return None
 
 

@@ -1,6 +1,6 @@
 """Image files with boxes around what is in them: what a detector trains on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -65,6 +65,31 @@ class AnnotatedFiles:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def classes_n(self) -> Tensor:
+        """The classes of all objects of all images."""
+        return torch.cat([each.classes_n for each in self.objects])
+
+    @staticmethod
+    def joined(several: Sequence["AnnotatedFiles"]) -> "AnnotatedFiles":
+        """Return the images of several splits as one, in their order.
+
+        A name stands once: what several splits share is taken from the first.
+        """
+        if len(several) == 1:
+            return several[0]
+        from_, first = [], {}
+        for number, files in enumerate(several):
+            for index, name in enumerate(files.names):
+                if first.setdefault(name, number) == number:
+                    from_.append((number, index))
+        return AnnotatedFiles(
+            tuple(several[n].names[i] for n, i in from_),
+            tuple(several[n].ids[i] for n, i in from_),
+            tuple(several[n].objects[i] for n, i in from_),
+            partial(_of_several, [files.read for files in several], from_),
+        )
+
     def take(self, index_n: Tensor) -> "AnnotatedFiles":
         """Return the images of those indices, in that order."""
         index = index_n.tolist()
@@ -102,6 +127,13 @@ class DetectionData:
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     splits: Mapping[str, AnnotatedFiles]
+
+
+def _of_several(
+    reads: Sequence[Callable[[int], bytes]], from_: Sequence[tuple[int, int]], index: int
+) -> bytes:
+    number, of_it = from_[index]
+    return reads[number](of_it)
 
 
 def _taken(read: Callable[[int], bytes], index: list[int], i: int) -> bytes:

@@ -11,19 +11,22 @@ from typing import Any, Final
 from resnets.core import launcher
 from resnets.core.errors import DataError, RecipeError, ResNetsError
 from resnets.data import imagenet, opening
+from resnets.data.annotated import DetectionData
 from resnets.data.files import FileData
 from resnets.data.opening import Data
 from resnets.data.sets import DataSet
-from resnets.experiment import build, manifests, report_page, run, transfer
+from resnets.experiment import build, manifests, report_page, run, tasks, transfer
 from resnets.experiment.machine import Compile
 from resnets.experiment.run import Run
 from resnets.models import zoo
 from resnets.recipes import catalogue, codec, rates
+from resnets.recipes import detect as detect_recipes
 from resnets.recipes import folder as folder_recipes
-from resnets.recipes.schema import Recipe, Transfer
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes.schema import Recipe
 
 _CHECKED_IMAGES: Final = 50_000  # of a data set that is checked for the report; more take long
-_BEFORE: Final = ("transfer=", "transfer.", "data.held_out_")  # settings that a recipe is fitted to
+_BEFORE: Final = ("transfer=", "transfer.", "data.held_out_", "data.train=", "data.test=")  # settings that a recipe is fitted to
 _BALANCED: Final = "class_weights=balanced"
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
@@ -51,7 +54,7 @@ class Changes:
     settings: Sequence[str] = ()
     weights: str | Path | None = None
 
-    def apply(self, recipe: Recipe, data: Data) -> Recipe:
+    def apply(self, recipe: AnyRecipe, data: Data) -> AnyRecipe:
         """Return the recipe with these changes, fitted to the data.
 
         Raises:
@@ -60,10 +63,7 @@ class Changes:
         """
         original = recipe
         if self.model is not None:
-            recipe = replace(recipe, model=zoo.dropping_as(recipe.model, zoo.named(self.model)))
-            recipe = replace(
-                recipe, model=replace(recipe.model, classes=len(build.class_names(data)))
-            )
+            recipe = tasks.with_network(recipe, self.model, len(tasks.class_names(data)))
         if self.rate is not None:
             recipe = replace(recipe, optim=replace(recipe.optim, learning_rate=self.rate))
         # What is stretched has its own settings afterwards, and they are taken as written.
@@ -71,7 +71,7 @@ class Changes:
         first = [s for s in self.settings if s not in (*last, _BALANCED)]
         if self.batch_images is not None:
             first.insert(0, f"batch_images={self.batch_images}")
-        recipe = codec.override(build.fitted(recipe, data), first)
+        recipe = codec.override(tasks.fitted(recipe, data), first)
         if self.rate is None and not any(s.startswith(_RATE) for s in self.settings):
             recipe = rates.following(recipe, original.batch_images)
         if recipe.data.name != data.name:
@@ -82,8 +82,10 @@ class Changes:
             recipe = self._lengthen(recipe, data)
         recipe = codec.override(recipe, last)
         if _BALANCED in self.settings:
+            if isinstance(recipe, DetectorRecipe):
+                raise RecipeError(f"--set {_BALANCED}: is for classifiers; leave it out")
             recipe = replace(recipe, class_weights=build.balanced_weights(recipe, data))
-        images = build.training_images(recipe, data)
+        images = tasks.training_images(recipe, data)
         if recipe.batch_images > images:
             raise RecipeError(
                 f"batch_images: at most the {images:,} training images, got {recipe.batch_images:,}"
@@ -91,13 +93,13 @@ class Changes:
         changed = codec.digest(recipe) != codec.digest(original)
         return replace(recipe, expected=None) if changed else recipe
 
-    def _lengthen(self, recipe: Recipe, data: Data) -> Recipe:
+    def _lengthen(self, recipe: AnyRecipe, data: Data) -> AnyRecipe:
         assert self.epochs is not None
         if self.epochs < 1:
             raise RecipeError(f"--epochs: must be positive, got {self.epochs}")
         if any(setting.startswith("total_steps") for setting in self.settings):
             raise RecipeError("--epochs: sets the length, and so does total_steps; name one")
-        images = build.training_images(recipe, data)
+        images = tasks.training_images(recipe, data)
         steps = math.ceil(self.epochs * images / recipe.batch_images)
         factor = steps / recipe.total_steps
         return replace(
@@ -199,9 +201,7 @@ def resume(
             found = transfer.name_of(
                 changes.weights, transfer.Weights.of(changes.weights).checkpoint
             )
-            base = replace(
-                own, transfer=replace(own.transfer or Transfer(weights=""), weights=found)
-            )
+            base = tasks.beginning_with(own, found)
         named = changes.apply(base, opened)
         if named.precision == "auto":  # decided when the run began
             named = replace(named, precision=own.precision)
@@ -211,42 +211,46 @@ def resume(
 
 
 def _fitted(
-    recipe: Recipe, name: str, changes: Changes, data: Data
-) -> tuple[Recipe, transfer.Weights | None]:
+    recipe: AnyRecipe, name: str, changes: Changes, data: Data
+) -> tuple[AnyRecipe, transfer.Weights | None]:
     """Return a recipe of the catalogue for its data and the weights that it begins with, and these.
 
     Settings that decide on either come first. From scratch there are no weights.
     """
     of_weights = changes.model is None and recipe.transfer is not None
     if changes.weights is not None and recipe.transfer is None:
-        began = Transfer(weights="", fixed_bn=not recipe.true_averages)
-        recipe = replace(recipe, transfer=began)
+        recipe = tasks.beginning_with(recipe, "")
     recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
     if name == folder_recipes.FINETUNE and isinstance(data, FileData):
+        assert isinstance(recipe, Recipe)
         recipe = folder_recipes.holding_out(recipe, splits=len(data.splits))
-        recipe = folder_recipes.fitted(recipe, build.training_images(recipe, data))
+        recipe = folder_recipes.fitted(recipe, tasks.training_images(recipe, data))
+    if name == detect_recipes.FINETUNE and isinstance(data, DetectionData):
+        assert isinstance(recipe, DetectorRecipe)
+        recipe = detect_recipes.on_splits(recipe, tuple(data.splits))
+        recipe = detect_recipes.fitted(recipe, tasks.training_images(recipe, data))
     return _for_weights(recipe, changes, data, network=not of_weights)
 
 
 def _for_weights(
-    recipe: Recipe, changes: Changes, data: Data, *, network: bool
-) -> tuple[Recipe, transfer.Weights | None]:
+    recipe: AnyRecipe, changes: Changes, data: Data, *, network: bool
+) -> tuple[AnyRecipe, transfer.Weights | None]:
     """Return the recipe for the weights that it begins with, and these; None from scratch."""
     if recipe.transfer is None:
         if changes.weights is not None:
             raise RecipeError("transfer: null is from scratch; leave that or --weights out")
         return recipe, None
     where = changes.weights or recipe.transfer.weights
-    build.fitted(replace(recipe, data=replace(recipe.data, name="")), data)  # before any fetching
+    tasks.fitted(replace(recipe, data=replace(recipe.data, name="")), data)  # before any fetching
     weights = transfer.Weights.of(where)
-    classes = len(build.class_names(data))
+    classes = len(tasks.class_names(data))
     recipe = replace(recipe, model=replace(recipe.model, classes=classes))
     if changes.model is not None:
-        recipe = replace(recipe, model=replace(zoo.named(changes.model), classes=classes))
-    return transfer.fitted(recipe, weights, network=network), weights
+        recipe = tasks.with_network(recipe, changes.model, classes)
+    return tasks.for_weights(recipe, weights, network=network), weights
 
 
-def _weights_of(recipe: Recipe) -> str | None:
+def _weights_of(recipe: AnyRecipe) -> str | None:
     return None if recipe.transfer is None else recipe.transfer.weights
 
 
@@ -255,6 +259,8 @@ def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
     path = finished.folder / report_page.PAGE
     manifest = manifests.read(finished.folder)
     if manifest["recipe"].get("transfer") is None or path.exists() or not launcher.leads():
+        return
+    if isinstance(codec.from_tree(manifest["recipe"]), DetectorRecipe):
         return
     try:
         opened = _open(manifest["data"]["where"], None) if data is None else data
@@ -267,13 +273,13 @@ def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
 
 
 def _images(data: Data) -> int:
-    if isinstance(data, FileData):
+    if isinstance(data, FileData | DetectionData):
         return sum(map(len, data.splits.values()))
     return len(data.train) + len(data.test)
 
 
-def _open(data: Data | str | Path | None, recipe: Recipe | None) -> Data:
-    if isinstance(data, DataSet | FileData):
+def _open(data: Data | str | Path | None, recipe: AnyRecipe | None) -> Data:
+    if isinstance(data, DataSet | FileData | DetectionData):
         return data
     if data is None:
         data = "cifar10-sample" if recipe is None else recipe.data.name
@@ -294,6 +300,8 @@ def _fitting(data: Data) -> str:
                 f"resnets train imagenet.resnet50 --data {shlex.quote(data.where)}"
             )
         return folder_recipes.FINETUNE
+    if isinstance(data, DetectionData):
+        return detect_recipes.FINETUNE
     if data.name not in catalogue.FOR_DATA:
         raise DataError(f"{data.name}: no recipe is made for it; name one: resnets list recipes")
     return catalogue.FOR_DATA[data.name]

@@ -1,9 +1,9 @@
 """A recipe unpacked into the parts of a run. Nothing below this file has seen a recipe."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,17 @@ from resnets.core.errors import DataError, RecipeError
 from resnets.core.processes import ALONE, Team
 from resnets.core.random import generator
 from resnets.data import batches, means, sets, stratified
+from resnets.data.annotated import AnnotatedFiles
 from resnets.data.batches import Batch, Batches, CropFlip, TrainBatches
 from resnets.data.crops import ResizedCrop, ScaleCrop
 from resnets.data.file_batches import Augmentation, FileBatches
 from resnets.data.files import SPLITS, FileData, ImageFiles
 from resnets.data.opening import Data
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from resnets.data.scenes import SceneBatches, Scaling
 from resnets.data.sets import DataSet, ImageSet
 from resnets.data.setting_aside import SettingAside
+from resnets.detection.faster_rcnn import FasterRCNN
 from resnets.evaluation.central_view import CentralView
 from resnets.evaluation.single_view import SingleView
 from resnets.models import cost, freezing, making
@@ -30,7 +33,8 @@ from resnets.models.network import he_init
 from resnets.models.spec import check_image_px
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
 from resnets.recipes.schedule import Plateau
-from resnets.recipes.schema import Recipe
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes.schema import EmaSpec, Recipe, Transfer
 from resnets.training import decay, losses, synchronised
 from resnets.training.ema import MovingAverage
 from resnets.training.lamb import Lamb
@@ -38,6 +42,7 @@ from resnets.training.step import LossOf, Precision
 
 EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's own number
 _ONES = (1.0, 1.0, 1.0)
+R = TypeVar("R", Recipe, DetectorRecipe)
 
 
 class Evaluator(Protocol):
@@ -64,18 +69,18 @@ class Parts:
     `train` is what is trained on; of image files, `aside` keeps count of those that cannot be read.
     """
 
-    model: Network
+    model: Network | FasterRCNN
     ema: MovingAverage | None
     loss_of: LossOf
-    batch_of: Batches
+    batch_of: Batches | SceneBatches
     division: Division
     optimizer: torch.optim.Optimizer
     rate_of: RateOf
     precision: Precision
     evaluator: Evaluator
-    preprocess: Preprocess
+    preprocess: Preprocess | Scaling
     mean_hwc: Tensor
-    train: ImageFiles | ImageSet
+    train: ImageFiles | ImageSet | AnnotatedFiles
     aside: SettingAside | None
 
     @property
@@ -84,7 +89,7 @@ class Parts:
         return self.model if self.ema is None else self.ema.network
 
 
-def resolved(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
+def resolved(recipe: R, device: torch.device) -> tuple[R, str]:
     """Return the recipe with its precision decided for a device, and the reason."""
     if recipe.precision != "auto":
         return recipe, "set by hand"
@@ -170,12 +175,12 @@ def build(
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
         model=model,
-        ema=_ema(recipe, model, device, divided.sharing),
+        ema=moving_average(recipe.ema, model, lambda: making.make(recipe.model), device, divided.sharing),
         loss_of=_loss(recipe, device),
         batch_of=inputs.batch_of,
         division=divided,
-        optimizer=_optimizer(recipe, model),
-        rate_of=partial(_rate, recipe),
+        optimizer=optimizer(recipe, model),
+        rate_of=partial(rate, recipe),
         precision=Precision.of(device.type, hardware.DTYPES[recipe.precision]),
         evaluator=inputs.evaluator,
         preprocess=inputs.preprocess,
@@ -404,11 +409,14 @@ def _loss(recipe: Recipe, device: torch.device) -> LossOf:
     return losses.classification(recipe.label_smoothing, recipe.loss, weights)
 
 
-def _optimizer(recipe: Recipe, model: Network) -> torch.optim.Optimizer:
+def optimizer(recipe: AnyRecipe, model: Network | FasterRCNN) -> torch.optim.Optimizer:
+    """Return a recipe's optimizer of a model's parameters."""
     optim = recipe.optim
     groups = decay.parameter_groups(model, optim.weight_decay, optim.decay_on)
-    if recipe.transfer is not None and recipe.transfer.head_rate_factor != 1:
-        groups = _apart(groups, model.head, recipe.transfer.head_rate_factor)
+    began = recipe.transfer
+    if isinstance(began, Transfer) and began.head_rate_factor != 1:
+        assert not isinstance(model, FasterRCNN)
+        groups = _apart(groups, model.head, began.head_rate_factor)
     # With a scaler the fused step may be skipped while torch counts its first as done, which
     # leaves the momentum uninitialised.
     fused = recipe.precision != "float16"
@@ -444,19 +452,32 @@ def _apart(
     ]
 
 
-def _ema(
-    recipe: Recipe, model: Network, device: torch.device, sharing: Team
+def moving_average(
+    ema: EmaSpec | None,
+    model: nn.Module,
+    make: Callable[[], nn.Module],
+    device: torch.device,
+    sharing: Team,
 ) -> MovingAverage | None:
-    ema = recipe.ema
+    """Return what keeps a model's average, if one is kept.
+
+    Args:
+        ema: How; None for not at all.
+        model: What is averaged.
+        make: Makes another: not a copy, which would take the processes along.
+        device: Where.
+        sharing: See `Division`.
+    """
     if ema is None:
         return None
-    network = making.make(recipe.model)  # not a copy, which would take the processes along
+    network = make()
     synchronised.synchronise(network, sharing)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return MovingAverage(model, network, ema.decay, ema.every_steps, ema.copied_steps)
 
 
-def _rate(recipe: Recipe, number: int, errors_percent: Sequence[float] = ()) -> float:
+def rate(recipe: AnyRecipe, number: int, errors_percent: Sequence[float] = ()) -> float:
+    """Return a recipe's rate for an update number; see `RateOf`."""
     schedule = recipe.schedule
     if isinstance(schedule, Plateau):
         scale = schedule.warm_up(number - 1) * schedule.scale_after(errors_percent)

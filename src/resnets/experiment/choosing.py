@@ -1,16 +1,18 @@
 """Which of the networks that a run evaluates it ends with, and when it gives up looking."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+from resnets.experiment import journal
+
 
 @dataclass(slots=True)
 class Best:
-    """The network of the evaluation with the least top-1 error so far; of equals the earliest.
+    """The network of the evaluation with the least error so far; of equals the earliest.
 
     Args:
         error_percent: Its error; infinite before the first evaluation.
@@ -48,7 +50,8 @@ class Best:
         return Best(about["error_percent"], about["update"], about["waited"], dict(tensors))
 
 
-def best_record(records: Iterable[Mapping[str, Any]], key: str) -> Mapping[str, Any] | None:
-    """Return the record that `Best` took, by the key that the errors stand under."""
-    found = [record for record in records if isinstance(record.get(key), int | float)]
-    return min(found, key=lambda record: float(record[key]), default=None)
+def best_record(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the record that `Best` took, of those of evaluations; the last where it took none."""
+    found = [(*journal.errors([record]), record) for record in records]
+    good = [each for each in found if math.isfinite(each[0])]
+    return min(good, key=lambda each: each[0], default=(0.0, records[-1]))[1]

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -15,7 +15,10 @@ from resnets.training.loop import Update
 
 JOURNAL: Final = "journal.jsonl"  # in a run's folder
 
-_ERRORS: Final = ("test_top1_error_percent", "validation_top1_error_percent")
+# What an evaluation measures above all, by its split: the error of a classifier, the average
+# precision of a detector.
+ERROR: Final = "top1_error_percent"
+PRECISION: Final = "ap50_percent"
 
 
 class Journal:
@@ -28,7 +31,8 @@ class Journal:
         team: Who trains; the file is the leader's, the records are in the memory of all.
         events: Whether TensorBoard's are written too, beside the file.
 
-    `errors_percent` has the top-1 error of every evaluation up to now, in their order.
+    `errors_percent` has the error of every evaluation up to now, in their order: the top-1 error, of a
+    detector what its average precision lacks of 100 %.
     """
 
     def __init__(
@@ -78,7 +82,9 @@ class Journal:
         self.write(number, measured)
         self._since_s, self._since_number = now, number
         self._window.clear()
-        self.note = f"loss {means['loss']:.3f}, training error {means['train_error_percent']:.1f} %"
+        self.note = f"loss {means['loss']:.3f}"
+        if "train_error_percent" in means:
+            self.note += f", training error {means['train_error_percent']:.1f} %"
         return means["loss"]
 
     def leave_out(self, seconds: float) -> None:
@@ -113,13 +119,21 @@ def curve(records: Iterable[Mapping[str, Any]], key: str) -> tuple[list[int], li
 
 
 def errors(records: Iterable[Mapping[str, Any]]) -> list[float]:
-    """Return the top-1 error of every evaluation, in percent, in their order."""
+    """Return the error of every evaluation, in percent, in their order."""
     return [error for record in records for error in _errors(record)]
 
 
-def split(records: Iterable[Mapping[str, Any]]) -> Literal["test", "validation"]:
+def split(records: Iterable[Mapping[str, Any]]) -> str:
     """Return which split a run was evaluated on."""
-    return "test" if any(_ERRORS[0] in record for record in records) else "validation"
+    for record in records:
+        if (key := measure(record)) is not None:
+            return key.removesuffix(f"_{ERROR}").removesuffix(f"_{PRECISION}")
+    return "validation"
+
+
+def measure(record: Mapping[str, Any]) -> str | None:
+    """Return the key of what was measured above all; None where nothing was evaluated."""
+    return next((key for key in record if key.endswith((f"_{ERROR}", f"_{PRECISION}"))), None)
 
 
 def training_s(records: Iterable[Mapping[str, Any]], batch_images: int) -> float:
@@ -139,7 +153,13 @@ def _taken_up(path: Path, done: int) -> list[dict[str, Any]]:
 
 
 def _errors(record: Mapping[str, Any]) -> list[float]:
-    return [value for key, value in record.items() if key in _ERRORS]
+    key = measure(record)
+    if key is None:
+        return []
+    value = record[key]
+    if isinstance(value, str):  # no class has a box to find
+        return [math.nan]
+    return [value if key.endswith(ERROR) else 100 - value]
 
 
 def _up_to(done: int, record: Mapping[str, object]) -> bool:

@@ -11,14 +11,14 @@ from resnets.core import hardware, processes
 from resnets.core.errors import ResNetsError, RunError
 from resnets.core.processes import Team
 from resnets.data.opening import Data
-from resnets.experiment import build
-from resnets.recipes.schema import Recipe
+from resnets.experiment import tasks
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 
 Compile = Literal["auto", "on", "off"]
 
 
 def compilation(
-    recipe: Recipe, data: Data, device: torch.device, asked: Compile
+    recipe: AnyRecipe, data: Data, device: torch.device, asked: Compile
 ) -> hardware.Choice:
     """Return whether to compile a run, and why.
 
@@ -27,12 +27,16 @@ def compilation(
     """
     if asked == "off":
         return hardware.Choice("eager", "set by hand")
+    if isinstance(recipe, DetectorRecipe):
+        if asked == "on":
+            raise RunError("--compile on: a detector's images have many sizes; leave it out")
+        return hardware.Choice("eager", "a detector's images have many sizes")
     if asked == "on":
         missing = hardware.missing_for_compiling(device.type)
         if missing:
             raise RunError(f"--compile on: compiling does not work here: {missing}")
         return hardware.Choice("compiled", "set by hand")
-    return hardware.compilation(device, build.multiply_adds(recipe, data))
+    return hardware.compilation(device, tasks.multiply_adds(recipe, data))
 
 
 def device_now(

@@ -14,10 +14,12 @@ from resnets.core import artifacts, hardware
 from resnets.core.errors import RunError
 from resnets.core.processes import Team
 from resnets.data.preprocess import Preprocess
+from resnets.data.scenes import Scaling
 from resnets.experiment import provenance
+from resnets.inference import checkpoints
 from resnets.inference.checkpoints import FINISHED, MANIFEST
 from resnets.recipes import codec
-from resnets.recipes.schema import Recipe
+from resnets.recipes.detector import AnyRecipe
 
 FORMAT: Final = 1
 STATES_KEPT: Final = 2  # so that one good one survives whatever happens to the newest
@@ -60,12 +62,12 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def description(manifest: Mapping[str, Any], preprocess: Preprocess) -> dict[str, Any]:
+def description(manifest: Mapping[str, Any], preprocess: Preprocess | Scaling) -> dict[str, Any]:
     """Return what a checkpoint says of itself: enough to evaluate, predict, export and serve."""
     kept = ("name", "recipe", "recipe_digest", "seed", "data", "classes", "hardware", "provenance")
     about = {key: manifest[key] for key in kept}
     about["continued"] = manifest.get("continued", [])
-    about["kind"] = "classifier"
+    about["kind"] = "classifier" if isinstance(preprocess, Preprocess) else checkpoints.DETECTOR
     about["model"] = manifest["recipe"]["model"]
     about["preprocessing"] = codec.preprocess_to_tree(preprocess)
     return about
@@ -121,7 +123,7 @@ def _is_remains(path: Path) -> bool:
 def announce(
     folder: Path,
     manifest: dict[str, Any],
-    recipe: Recipe,
+    recipe: AnyRecipe,
     done: int,
     device: torch.device,
     team: Team,

@@ -10,6 +10,7 @@ import torch
 from resnets.core import progress
 from resnets.core.processes import Team
 from resnets.data import checking
+from resnets.data.annotated import AnnotatedFiles
 from resnets.experiment.build import Parts
 from resnets.experiment.journal import Journal
 
@@ -22,7 +23,9 @@ _LONG_S: Final = 60.0  # only of longer runs is the time said
 
 def beginning(classes: Sequence[str], parts: Parts) -> None:
     """Say which classes have no image to train on."""
-    empty = checking.empty_classes(classes, parts.train.labels_n)
+    train = parts.train
+    labels_n = train.classes_n if isinstance(train, AnnotatedFiles) else train.labels_n
+    empty = checking.empty_classes(classes, labels_n)
     if empty:
         more = f", and {len(empty) - _SHOWN:,} more" if len(empty) > _SHOWN else ""
         _say(

@@ -17,6 +17,8 @@ Records = Sequence[Mapping[str, Any]]
 def curves(records: Records, path: Path, *, title: str) -> None:
     """Draw training error (thin) and test or validation error (bold) against updates, as PNG.
 
+    Of a detector, the average precision.
+
     Args:
         records: The journal's lines.
         path: Where to write the picture.
@@ -28,14 +30,19 @@ def curves(records: Records, path: Path, *, title: str) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     x, y = journal.curve(records, "train_error_percent")
-    axes.plot(x, y, "--", color="C0", linewidth=0.8, alpha=0.7, label=f"{title}, training")
+    if x:
+        axes.plot(x, y, "--", color="C0", linewidth=0.8, alpha=0.7, label=f"{title}, training")
     for split in ("test", "validation"):
         x, y = journal.curve(records, f"{split}_top1_error_percent")
         if x:
             last = f"{title}, {split}: {y[-1]:.1f} %"
             axes.plot(x, y, "-", color="C0", linewidth=2.2, label=last)
+    found = f"{journal.split(records)}_{journal.PRECISION}"
+    x, y = journal.curve(records, found)
+    if x:
+        axes.plot(x, y, "-", color="C0", linewidth=2.2, label=f"{title}: {y[-1]:.1f} %")
     axes.set_xlabel("updates")
-    axes.set_ylabel("error (%)")
+    axes.set_ylabel("average precision at IoU 0.5 (%)" if x else "error (%)")
     axes.set_ylim(0, None)
     axes.grid(alpha=0.25)
     axes.legend()

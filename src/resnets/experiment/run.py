@@ -54,7 +54,7 @@ from resnets.experiment.transfer import Weights
 from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
 from resnets.recipes import codec
 from resnets.recipes.schedule import Plateau
-from resnets.recipes.schema import Recipe
+from resnets.recipes.detector import AnyRecipe
 from resnets.training import synchronised
 from resnets.training.loop import due, updates
 
@@ -68,14 +68,31 @@ _SAVE_SHARE: Final = 0.02  # of the time may go into saving
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run. `top1_error_percent` is on the split its recipe evaluates on."""
+    """A finished run, and what it measured on the split that its recipe evaluates on.
+
+    Args:
+        folder: Where it is.
+        split: "test", "validation".
+        images: In that split.
+        measure: What was measured: "top1_error_percent", or of a detector "ap50_percent".
+        value: How much it was.
+        updates: That were done.
+        set_aside_images: Of those to train on, how many could not be read.
+    """
 
     folder: Path
-    split: str  # "test" or "validation"
+    split: str
     images: int
-    top1_error_percent: float
+    measure: str
+    value: float
     updates: int
-    set_aside_images: int = 0  # of those to train on
+    set_aside_images: int = 0
+
+    @property
+    def top1_error_percent(self) -> float:
+        """The top-1 error of a classifier."""
+        assert self.measure == journals.ERROR
+        return self.value
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values, under the keys of `resnets train --json`."""
@@ -83,14 +100,14 @@ class Run:
             "run": str(self.folder),
             "split": self.split,
             "images": self.images,
-            "top1_error_percent": self.top1_error_percent,
+            self.measure: self.value,
             "updates": self.updates,
             "set_aside_images": self.set_aside_images,
         }
 
 
 def start(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     data: Data,
     *,
     name: str,
@@ -128,7 +145,7 @@ def start(
         events.check()
     with processes.joined() as team:
         where = processes.device(device)
-        recipe, why = build.resolved(build.fitted(recipe, data), where)
+        recipe, why = build.resolved(tasks.fitted(recipe, data), where)
         if team.led(lambda: _begun_before(out)):
             assert out is not None
             return _resume(out.expanduser(), data, recipe, device, workers, team, seed)
@@ -142,7 +159,7 @@ def start(
             "recipe_digest": codec.digest(recipe),
             "seed": seed,
             "data": {"name": data.name, "where": data.where, "digest": data.digest},
-            "classes": list(build.class_names(data)),
+            "classes": list(tasks.class_names(data)),
             "runtime": {
                 "device": str(where),
                 "processes": team.size,
@@ -158,9 +175,9 @@ def start(
         if weights is not None:
             manifest["weights"] = weights.describe()
         # Before anything is written.
-        parts = build.build(recipe, data, seed=seed, device=where, team=team, workers=workers)
+        parts = tasks.built(recipe, data, seed=seed, device=where, team=team, workers=workers)
         if weights is not None:
-            transfer.start(parts, recipe, weights.checkpoint, build.class_names(data), team)
+            tasks.start(parts, recipe, weights.checkpoint, data, team)
         folder = Path(team.led(lambda: str(manifests.new_folder(out, name))))
         with _alone(folder, team):
             manifest = team.led(lambda: _begin(folder, manifest))
@@ -170,7 +187,7 @@ def start(
 def resume(
     folder: Path,
     data: Data | None = None,
-    recipe: Recipe | None = None,
+    recipe: AnyRecipe | None = None,
     device: str | None = None,
     workers: int | None = None,
 ) -> Run:
@@ -198,7 +215,7 @@ def resume(
 def _resume(
     folder: Path,
     data: Data | None,
-    recipe: Recipe | None,
+    recipe: AnyRecipe | None,
     device: str | None,
     workers: int | None,
     team: Team,
@@ -231,7 +248,7 @@ def _resume(
         if team.led((folder / FINISHED).exists):  # who trained it has come to the end
             return _already_finished(folder, team, own.keep)
         state = states.newest(folder, team)
-        parts = build.build(
+        parts = tasks.built(
             own,
             data,
             seed=manifest["seed"],
@@ -242,7 +259,7 @@ def _resume(
         )
         if own.transfer is not None and state is None:  # killed before it was first saved
             found = transfer.opened(manifest["weights"]["where"], own.transfer.weights)
-            transfer.start(parts, own, found, manifest["classes"], team)
+            tasks.start(parts, own, found, data, team)
         return _train(folder, manifest, parts, own, state, team)
 
 
@@ -325,7 +342,7 @@ def _train(
     folder: Path,
     manifest: dict[str, Any],
     parts: Parts,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     state: Checkpoint | None,
     team: Team,
 ) -> Run:
@@ -388,7 +405,7 @@ def _train(
     return _result(folder, journal.records, recipe.keep)
 
 
-def _evaluate(parts: Parts, recipe: Recipe, journal: Journal, best: Best, number: int) -> int:
+def _evaluate(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, number: int) -> int:
     """Evaluate after an update; return the last update to do, which may be this one."""
     begun = time.perf_counter()
     measured = dict(parts.evaluator.run(parts.kept))
@@ -400,7 +417,7 @@ def _evaluate(parts: Parts, recipe: Recipe, journal: Journal, best: Best, number
     return number if best.waited == recipe.patience else recipe.total_steps
 
 
-def _end(parts: Parts, recipe: Recipe, journal: Journal, best: Best, total: int) -> None:
+def _end(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, total: int) -> None:
     """Make the network that is kept what the recipe says the run ends with."""
     if recipe.true_averages:
         averaging.of_run(parts.kept, parts.batch_of, parts.division)
@@ -415,7 +432,7 @@ def _compiled(model: nn.Module) -> nn.Module:
 
 
 def _open(
-    folder: Path, manifest: dict[str, Any], recipe: Recipe, done: int, parts: Parts, team: Team
+    folder: Path, manifest: dict[str, Any], recipe: AnyRecipe, done: int, parts: Parts, team: Team
 ) -> None:
     """Tidy a run's folder up, and say what begins or goes on there."""
     states.clear(folder, done)
@@ -440,7 +457,7 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
         yield
 
 
-def _evaluate_every(recipe: Recipe) -> int:
+def _evaluate_every(recipe: AnyRecipe) -> int:
     """Return after how many updates to evaluate: a dozen times, or as a plateau needs it."""
     if isinstance(recipe.schedule, Plateau):
         return recipe.schedule.every_steps
@@ -463,19 +480,20 @@ def _already_finished(folder: Path, team: Team, keep: str) -> Run:
 
 def _result(folder: Path, records: Sequence[Mapping[str, Any]], keep: str) -> Run:
     split = journals.split(records)
-    key = f"{split}_top1_error_percent"
-    measured = [record for record in records if key in record]
+    measured = [record for record in records if journals.measure(record) is not None]
     if not measured:
         raise RunError(
             f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it"
         )
-    kept = choosing.best_record(measured, key) if keep == "best" else measured[-1]
-    assert kept is not None
+    kept = choosing.best_record(measured) if keep == "best" else measured[-1]
+    key = journals.measure(kept)
+    assert key is not None
     return Run(
         folder=folder,
         split=split,
         images=kept.get(f"{split}_images", 0),
-        top1_error_percent=kept[key],
+        measure=key.removeprefix(f"{split}_"),
+        value=kept[key],
         updates=measured[-1].get("update", 0),
         set_aside_images=records[-1].get(noting.SET_ASIDE, 0),
     )

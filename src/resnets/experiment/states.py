@@ -12,7 +12,7 @@ from resnets.core.processes import Team
 from resnets.experiment.build import Parts
 from resnets.experiment.choosing import Best
 from resnets.inference import checkpoints
-from resnets.inference.checkpoints import STATES, Checkpoint
+from resnets.inference.checkpoints import STATES, AnyCheckpoint
 
 
 def path_of(folder: Path, number: int) -> Path:
@@ -38,7 +38,7 @@ def clear(folder: Path, done: int) -> None:
             state.unlink()
 
 
-def newest(folder: Path, team: Team) -> Checkpoint | None:
+def newest(folder: Path, team: Team) -> AnyCheckpoint | None:
     """Return the newest state of a run that can be read, or None, in every process of a team."""
     found = checkpoints.newest_state(folder) if team.leads else None
     if team.size == 1:
@@ -51,7 +51,7 @@ def newest(folder: Path, team: Team) -> Checkpoint | None:
     return checkpoints.parse(Path(path), tensors, about)
 
 
-def restore(parts: Parts, state: Checkpoint | None) -> tuple[int, dict[str, list[float]], Best]:
+def restore(parts: Parts, state: AnyCheckpoint | None) -> tuple[int, dict[str, list[float]], Best]:
     """Put a saved state into the parts; return the updates it had done, its window, its best."""
     if state is None:
         return 0, {}, Best()

@@ -3,18 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnets.core import artifacts
 from resnets.core.errors import CheckpointError, NewerFormatError, ResNetsError
 from resnets.data.preprocess import Preprocess
+from resnets.data.scenes import Scaling
+from resnets.detection.faster_rcnn import FasterRCNN
+from resnets.detection.spec import FasterRCNNSpec
 from resnets.models import making
 from resnets.models.making import Network
 from resnets.models.spec import ModelSpec
 from resnets.recipes import codec
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.schema import Recipe
 
 FINISHED: Final = "model.safetensors"  # what a finished run leaves: weights and description
@@ -25,17 +29,18 @@ _MODEL: Final = "model."
 _OPTIMIZER: Final = "optimizer."
 _TRAINED: Final = "trained."
 _BEST: Final = "best."
+DETECTOR: Final = "detector"  # what a description calls it
+
+T = TypeVar("T", bound=nn.Module)
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A network with everything needed to use it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What every checkpoint holds, whatever its task.
 
     Args:
         path: The file it was read from.
         about: Its description as JSON values: model, classes, recipe or source, provenance.
-        spec: The network.
-        preprocess: How it wants its images.
         mean_hwc: What to subtract from RGB in [0, 1]: float32, (1, 1, 3), or (height, width, 3)
             where it is the per-pixel mean.
         recipe: The recipe it was trained with; None for weights that came from elsewhere.
@@ -47,10 +52,8 @@ class Checkpoint:
 
     path: Path
     about: dict[str, Any]
-    spec: ModelSpec
-    preprocess: Preprocess
     mean_hwc: Tensor
-    recipe: Recipe | None
+    recipe: AnyRecipe | None
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     trained: dict[str, Tensor] = field(default_factory=dict)
@@ -58,7 +61,7 @@ class Checkpoint:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the logits."""
+        """Class names in the order of the scores."""
         return tuple(self.about["classes"])
 
     @property
@@ -74,32 +77,26 @@ class Checkpoint:
         return self.update >= self.recipe.total_steps
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors of the file, by the names they have there."""
-        named = {f"{_MODEL}{name}": tensor for name, tensor in self.model.items()}
-        named |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self.optimizer.items()}
-        named |= {f"{_TRAINED}{name}": tensor for name, tensor in self.trained.items()}
-        named |= {f"{_BEST}{name}": tensor for name, tensor in self.best.items()}
-        return named | ({} if self.preprocess.mean is not None else {MEAN: self.mean_hwc})
-
-    @property
-    def std_hwc(self) -> Tensor:
-        """What to divide by after the mean is subtracted: float32, (1, 1, 3)."""
-        return torch.tensor(self.preprocess.std).view(1, 1, 3)
-
-    @property
     def weights_sha256(self) -> str:
         """SHA-256 over the network's tensors' bytes in name order."""
         return artifacts.sha256_of(self.model)
 
-    def network(self) -> Network:
-        """Return the network with its weights, ready to predict, in channels-last memory.
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """The networks' and the optimizer's tensors, by the names they have in the file."""
+        named = {f"{_MODEL}{name}": tensor for name, tensor in self.model.items()}
+        named |= {f"{_OPTIMIZER}{name}": tensor for name, tensor in self.optimizer.items()}
+        named |= {f"{_TRAINED}{name}": tensor for name, tensor in self.trained.items()}
+        return named | {f"{_BEST}{name}": tensor for name, tensor in self.best.items()}
+
+    def load(self, made: T) -> T:
+        """Return a network that was made on the meta device, with the weights, ready to predict.
+
+        Nothing is drawn at random first, which takes longer than reading.
 
         Raises:
             CheckpointError: The tensors are not those of that network.
         """
-        with torch.device("meta"):
-            made = making.make(self.spec)
         expected = made.state_dict()
         wrong = sorted(
             {name for name, t in expected.items() if _form(self.model.get(name)) != _form(t)}
@@ -109,13 +106,92 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path}: its tensors do not fit its network: {', '.join(wrong[:3])}"
             )
-        # On the meta device nothing is drawn at random first, which takes longer than reading.
         made.load_state_dict({n: t.clone() for n, t in self.model.items()}, assign=True)
         made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return made.eval()
 
 
-def newest(where: str | Path) -> Checkpoint:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint(Saved):
+    """A classifier with everything needed to use it; beside what every checkpoint holds:
+
+    Args:
+        spec: The network.
+        preprocess: How it wants its images.
+    """
+
+    spec: ModelSpec
+    preprocess: Preprocess
+    recipe: Recipe | None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of the file, by the names they have there."""
+        return self.named | ({} if self.preprocess.mean is not None else {MEAN: self.mean_hwc})
+
+    @property
+    def std_hwc(self) -> Tensor:
+        """What to divide by after the mean is subtracted: float32, (1, 1, 3)."""
+        return torch.tensor(self.preprocess.std).view(1, 1, 3)
+
+    def network(self) -> Network:
+        """Return the network with its weights, ready to predict, in channels-last memory.
+
+        Raises:
+            CheckpointError: The tensors are not those of that network.
+        """
+        with torch.device("meta"):
+            made = making.make(self.spec)
+        return self.load(made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorCheckpoint(Saved):
+    """A detector with everything needed to use it; beside what every checkpoint holds:
+
+    Args:
+        spec: The detector.
+        preprocess: How it wants its images.
+    """
+
+    spec: FasterRCNNSpec
+    preprocess: Scaling
+    recipe: DetectorRecipe
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of the file, by the names they have there."""
+        return self.named
+
+    def network(self) -> FasterRCNN:
+        """Return the detector with its weights, ready to predict, in channels-last memory.
+
+        Raises:
+            CheckpointError: The tensors are not those of that detector.
+        """
+        with torch.device("meta"):
+            made = FasterRCNN(self.spec)
+        return self.load(made)
+
+
+AnyCheckpoint = Checkpoint | DetectorCheckpoint
+
+
+def classifier(found: AnyCheckpoint) -> Checkpoint:
+    """Return a checkpoint that must be a classifier's.
+
+    Raises:
+        CheckpointError: It is a detector's.
+    """
+    if isinstance(found, Checkpoint):
+        return found
+    raise CheckpointError(
+        f"{found.path}: holds a detector, and this is for classifiers; `resnets evaluate`, "
+        "`predict` and `inspect` take it"
+    )
+
+
+def newest(where: str | Path) -> AnyCheckpoint:
     """Open a checkpoint file, or the newest good one of a run's folder.
 
     Raises:
@@ -134,7 +210,7 @@ def newest(where: str | Path) -> Checkpoint:
     return found
 
 
-def newest_state(run: Path) -> Checkpoint | None:
+def newest_state(run: Path) -> AnyCheckpoint | None:
     """Return the newest training state of a run that can be read, or None.
 
     A damaged one is passed over: that is why two are kept.
@@ -153,7 +229,7 @@ def newest_state(run: Path) -> Checkpoint | None:
     return None
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path) -> AnyCheckpoint:
     """Open one checkpoint file.
 
     Raises:
@@ -162,7 +238,7 @@ def read(path: Path) -> Checkpoint:
     return parse(path, *artifacts.load_tensors(path))
 
 
-def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> Checkpoint:
+def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> AnyCheckpoint:
     """Return the checkpoint that a file holds.
 
     Args:
@@ -171,35 +247,59 @@ def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> C
         about: Its description.
 
     Raises:
-        CheckpointError: It holds no classifier of ours.
+        CheckpointError: It holds neither a classifier nor a detector of ours.
     """
     try:
-        spec = codec.model_from_tree(about["model"])
-        recipe = None if about["recipe"] is None else codec.from_tree(about["recipe"])
-        preprocess = codec.preprocess_from_tree(about["preprocessing"])
-        mean_hwc = _mean(preprocess, tensors)
+        made = _parse(path, tensors, about)
         classes = about["classes"]
         if (
             not isinstance(classes, list)
-            or len(classes) != spec.classes
+            or len(classes) != made.spec.classes
             or not all(isinstance(c, str) for c in classes)
         ):
-            raise CheckpointError(f"not {spec.classes} class names")
+            raise CheckpointError(f"not {made.spec.classes} class names")
         if type(about["update"]) is not int:
             raise CheckpointError("no number of updates")
     except (KeyError, TypeError, ResNetsError) as err:
-        raise CheckpointError(f"{path}: holds no classifier of resnets ({err})") from err
+        what = "detector" if about.get("kind") == DETECTOR else "classifier"
+        raise CheckpointError(f"{path}: holds no {what} of resnets ({err})") from err
+    return made
+
+
+def _parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> AnyCheckpoint:
+    recipe = None if about["recipe"] is None else codec.from_tree(about["recipe"])
+    model, optimizer = _part(tensors, _MODEL), _part(tensors, _OPTIMIZER)
+    trained, best = _part(tensors, _TRAINED), _part(tensors, _BEST)
+    if about.get("kind") == DETECTOR:
+        if not isinstance(recipe, DetectorRecipe):
+            raise CheckpointError("no recipe of a detector")
+        scaling = recipe.data.scaling
+        return DetectorCheckpoint(
+            path=path,
+            about=about,
+            spec=recipe.model,
+            preprocess=scaling,
+            mean_hwc=torch.tensor(scaling.mean).view(1, 1, 3),
+            recipe=recipe,
+            model=model,
+            optimizer=optimizer,
+            trained=trained,
+            best=best,
+        )
+    if isinstance(recipe, DetectorRecipe):
+        raise CheckpointError("the recipe of a detector")
+    preprocess = codec.preprocess_from_tree(about["preprocessing"])
     return Checkpoint(
         path=path,
         about=about,
-        spec=spec,
+        spec=codec.model_from_tree(about["model"]),
         preprocess=preprocess,
-        mean_hwc=mean_hwc,
+        mean_hwc=_mean(preprocess, tensors),
         recipe=recipe,
-        model=_part(tensors, _MODEL),
-        optimizer=_part(tensors, _OPTIMIZER),
-        trained=_part(tensors, _TRAINED),
-        best=_part(tensors, _BEST),
+        model=model,
+        optimizer=optimizer,
+        trained=trained,
+        best=best,
     )
 
 

@@ -13,7 +13,7 @@ from resnets.data import opening as opening_data
 from resnets.data.files import FileData
 from resnets.data.sets import DataSet
 from resnets.inference import checkpoints, converting, published
-from resnets.inference.checkpoints import Checkpoint
+from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint
 from resnets.models import making, zoo
 from resnets.models.making import Network
 from resnets.models.network import he_init
@@ -22,6 +22,16 @@ _FOREIGN: Final = (".pth", ".pt", ".th", ".bin", ".safetensors", ".h5", ".keras"
 
 
 def checkpoint(where: str | Path) -> Checkpoint:
+    """Open a classifier: a run's newest checkpoint, a file of ours, or published weights.
+
+    Raises:
+        CheckpointError: There is none, it is damaged or foreign, or it is a detector.
+        FetchError: It is published and cannot be fetched.
+    """
+    return checkpoints.classifier(any_checkpoint(where))
+
+
+def any_checkpoint(where: str | Path) -> AnyCheckpoint:
     """Open a run's newest checkpoint, a file of ours, or published weights, fetched once.
 
     Raises:
@@ -51,7 +61,7 @@ def checkpoint(where: str | Path) -> Checkpoint:
     )
 
 
-def _at(path: Path) -> Checkpoint:
+def _at(path: Path) -> AnyCheckpoint:
     """Open a run or a file; of what may be another library's file, say what to do with it."""
     try:
         return checkpoints.newest(path)

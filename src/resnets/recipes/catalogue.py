@@ -6,16 +6,19 @@ from resnets.core import errors
 from resnets.core.errors import RecipeError
 from resnets.recipes import (
     cifar10,
+    detect,
     folder,
     imagenet,
     imagenet_facts,
     imagenet_timm,
     imagenet_torchvision,
     sample,
+    voc,
 )
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.schema import Recipe
 
-RECIPES: Final[dict[str, Recipe]] = {
+CLASSIFIERS: Final[dict[str, Recipe]] = {
     **sample.RECIPES,
     **cifar10.RECIPES,
     **imagenet.RECIPES,
@@ -23,6 +26,9 @@ RECIPES: Final[dict[str, Recipe]] = {
     **imagenet_timm.RECIPES,
     **folder.RECIPES,
 }
+
+DETECTORS: Final[dict[str, DetectorRecipe]] = {**detect.RECIPES, **voc.RECIPES}
+RECIPES: Final[dict[str, AnyRecipe]] = {**CLASSIFIERS, **DETECTORS}
 
 # Data set -> how many images the recipes made for it train on.
 TRAINING_IMAGES: Final = {
@@ -35,7 +41,7 @@ TRAINING_IMAGES: Final = {
 FOR_DATA: Final = {"cifar10": "cifar10.resnet20-short", "cifar10-sample": "sample.resnet20"}
 
 
-def named(name: str) -> Recipe:
+def named(name: str) -> AnyRecipe:
     """Return the recipe of that name.
 
     Raises:

@@ -10,13 +10,19 @@ from pydantic import TypeAdapter, ValidationError
 from resnets.core import errors
 from resnets.core.errors import RecipeError
 from resnets.data.preprocess import Preprocess
+from resnets.data.scenes import Scaling
 from resnets.models.spec import ModelSpec
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.schema import Recipe
 
 _ADAPTER: Final = TypeAdapter(Recipe)
+_DETECTOR: Final = TypeAdapter(DetectorRecipe)
 _MODEL: Final[TypeAdapter[ModelSpec]] = TypeAdapter(ModelSpec)
 _PREPROCESS: Final = TypeAdapter(Preprocess)
+_SCALING: Final = TypeAdapter(Scaling)
+_FASTER_RCNN: Final = "faster-rcnn"
 T = TypeVar("T")
+R = TypeVar("R", Recipe, DetectorRecipe, AnyRecipe)
 
 # They change no result, so the digest leaves them out.
 _NOT_NUMBERS: Final = ("source", "expected", "differs")
@@ -52,18 +58,22 @@ _YOUNGER: Final[dict[tuple[str, str | None], dict[str, Any]]] = {
 }
 
 
-def to_tree(recipe: Recipe) -> dict[str, Any]:
+def to_tree(recipe: AnyRecipe) -> dict[str, Any]:
     """Return the recipe as JSON values, every default written out."""
-    tree: dict[str, Any] = _ADAPTER.dump_python(recipe, mode="json")
+    adapter: TypeAdapter[Any] = _ADAPTER if isinstance(recipe, Recipe) else _DETECTOR
+    tree: dict[str, Any] = adapter.dump_python(recipe, mode="json")
     return tree
 
 
-def from_tree(tree: dict[str, Any]) -> Recipe:
+def from_tree(tree: dict[str, Any]) -> AnyRecipe:
     """Return the recipe that `to_tree` wrote.
 
     Raises:
         RecipeError: A key is unknown or missing, or a value has the wrong type.
     """
+    model = tree.get("model")
+    if isinstance(model, dict) and model.get("kind") == _FASTER_RCNN:
+        return _parse(_DETECTOR, tree)
     return _parse(_ADAPTER, tree)
 
 
@@ -82,9 +92,10 @@ def model_from_tree(tree: dict[str, Any]) -> ModelSpec:
     return _parse(_MODEL, tree)
 
 
-def preprocess_to_tree(preprocess: Preprocess) -> dict[str, Any]:
+def preprocess_to_tree(preprocess: Preprocess | Scaling) -> dict[str, Any]:
     """Return how a network wants its images as JSON values."""
-    tree: dict[str, Any] = _PREPROCESS.dump_python(preprocess, mode="json")
+    adapter: TypeAdapter[Any] = _PREPROCESS if isinstance(preprocess, Preprocess) else _SCALING
+    tree: dict[str, Any] = adapter.dump_python(preprocess, mode="json")
     return tree
 
 
@@ -97,18 +108,19 @@ def preprocess_from_tree(tree: dict[str, Any]) -> Preprocess:
     return _parse(_PREPROCESS, tree)
 
 
-def digest(recipe: Recipe) -> str:
+def digest(recipe: AnyRecipe) -> str:
     """Return 12 hex digits naming this experiment: the same numbers give the same name."""
     tree = {key: value for key, value in to_tree(recipe).items() if key not in _NOT_NUMBERS}
     for (part, kind), fields in _YOUNGER.items():
         node = tree[part] if part else tree
         if kind in (None, node.get("kind")):
-            for name in [name for name, default in fields.items() if node[name] == default]:
-                del node[name]
+            for name, default in fields.items():
+                if name in node and node[name] == default:
+                    del node[name]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+def override(recipe: R, settings: Iterable[str]) -> R:
     """Return `recipe` with `a.b=value` settings applied, then checked as a whole.
 
     A value is JSON, or a bare word.
@@ -126,10 +138,13 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             node[leaf] = json.loads(value)
         except (json.JSONDecodeError, RecursionError):
             node[leaf] = value
-    return from_tree(tree)
+    made = from_tree(tree)
+    if not isinstance(made, type(recipe)):
+        raise RecipeError("--set model.kind: a recipe's task cannot be set; train another recipe")
+    return made
 
 
-def difference(old: Recipe, new: Recipe) -> str:
+def difference(old: AnyRecipe, new: AnyRecipe) -> str:
     """Return what changes from one recipe to another: "optim.momentum: 0.9 -> 0.8; ..."."""
     before, after = _flat(to_tree(old)), _flat(to_tree(new))
     keys = [key for key in before | after if key.split(".")[0] not in _NOT_NUMBERS]

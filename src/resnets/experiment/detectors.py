@@ -1,0 +1,247 @@
+"""A detector's recipe unpacked into the parts of a run, as `build.py` does it for a classifier."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from resnets.core import division, hardware
+from resnets.core.errors import DataError, ModelError, RecipeError
+from resnets.core.processes import ALONE, Team
+from resnets.core.random import generator
+from resnets.data import sets
+from resnets.data.annotated import AnnotatedFiles, DetectionData
+from resnets.data.scenes import SceneBatches, Scaling
+from resnets.data.setting_aside import SettingAside
+from resnets.detection import detecting, learning
+from resnets.detection.detecting import Testing
+from resnets.detection.faster_rcnn import FasterRCNN, new_layers_init
+from resnets.detection.scoring import Protocol, Scoring
+from resnets.experiment import build, transfer
+from resnets.experiment.build import Parts
+from resnets.experiment.transfer import Weights
+from resnets.inference.checkpoints import Checkpoint
+from resnets.models import cost, freezing, zoo
+from resnets.models.network import he_init
+from resnets.models.spec import ResNetSpec, VggSpec
+from resnets.recipes.detector import DetectorRecipe
+from resnets.training.step import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsFound:
+    """The average precision over a whole split, in the precision that the detector trains in.
+
+    Args:
+        split: Its name.
+        files: The split.
+        classes: How many there are.
+        scaling: How the detector wants images.
+        testing: How it is tested.
+        protocol: By which its precision is measured.
+        precision: Of the network's layers.
+        team: Who evaluates; every process is dealt its own images.
+    """
+
+    split: str
+    files: AnnotatedFiles
+    classes: int
+    scaling: Scaling
+    testing: Testing
+    protocol: Protocol
+    precision: Precision
+    team: Team = ALONE
+
+    def run(self, model: nn.Module) -> Iterator[tuple[str, float]]:
+        """Yield the names and values of what was measured.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        assert isinstance(model, FasterRCNN)
+        model.eval()
+        found = Scoring(self.files.objects, self.classes)
+        for index in range(self.team.rank, len(self.files), self.team.size):
+            with self.precision.autocast():
+                told = detecting.detect(
+                    [model], self.files.image(index), self.scaling, self.testing
+                )
+            found.add(index, told)
+        yield from found.together(self.team).scores(self.protocol).named(self.split)
+
+
+def fitted(recipe: DetectorRecipe, data: DetectionData) -> DetectorRecipe:
+    """Return the recipe for a data set: its name, and as many classes as it has.
+
+    Raises:
+        RecipeError: The recipe's detector has another number of classes and was not made for
+            another data set.
+        DataError: The data has not the splits that the recipe names.
+    """
+    classes = len(data.classes)
+    if recipe.data.name == data.name and recipe.model.classes != classes:
+        raise RecipeError(
+            f"model.classes: {data.name} has {classes} classes, got {recipe.model.classes}"
+        )
+    wanted = [*recipe.data.train, *([] if recipe.data.held_out_share else [recipe.data.test])]
+    missing = [name for name in wanted if name not in data.splits]
+    if missing:
+        raise DataError(
+            f"{data.name}: has no split {missing[0]!r} but {', '.join(data.splits)}; name those to "
+            'train on with --set \'data.train=["train"]\', the one to test on with --set data.test='
+        )
+    return replace(
+        recipe,
+        data=replace(recipe.data, name=data.name),
+        model=replace(recipe.model, classes=classes),
+    )
+
+
+def split(
+    recipe: DetectorRecipe, data: DetectionData
+) -> tuple[AnnotatedFiles, AnnotatedFiles, str]:
+    """Return what the recipe trains on, what it is evaluated on while it does, and that one's name.
+
+    Raises:
+        DataError: One of them has no image.
+    """
+    train = AnnotatedFiles.joined([data.splits[name] for name in recipe.data.train])
+    if recipe.data.held_out_share:
+        held_out = round(recipe.data.held_out_share * len(train))
+        return *sets.hold_out(train, held_out), "validation"
+    test = data.splits[recipe.data.test]
+    if not len(train) or not len(test):
+        raise DataError(f"{data.name}: has no images to train or to evaluate on")
+    return train, test, recipe.data.test
+
+
+def multiply_adds(recipe: DetectorRecipe) -> float:
+    """Return about what a whole run computes: of images of the shorter side squared."""
+    images = recipe.total_steps * recipe.batch_images
+    px = recipe.data.scaling.shorter_px
+    return 3.0 * cost.measure(recipe.model.backbone, px).multiply_adds * images
+
+
+def built(
+    recipe: DetectorRecipe,
+    data: DetectionData,
+    *,
+    seed: int,
+    device: torch.device,
+    team: Team = ALONE,
+    workers: int | None = None,
+) -> Parts:
+    """Return the parts of a run of `recipe` on `data`, all on `device`; see `build.build`.
+
+    Raises:
+        RecipeError: The parts of a batch would not be equal.
+        RunError: The processes cannot share a batch evenly.
+        DataError: There are no images to train on.
+    """
+    assert recipe.precision != "auto"
+    divided = division.divide(recipe.batch_images, recipe.part_images, team)
+    train, test, test_name = split(recipe, data)
+    aside = SettingAside(train)
+    model = FasterRCNN(recipe.model)
+    he_init(model, generator(seed, "init"))
+    new_layers_init(model, generator(seed, "init", "detector"))
+    freezing.freeze(model.backbone, recipe.transfer.frozen_stages)
+    freezing.fix_bn(model)
+    for module in model.modules():  # their scales and shifts too: the paper fixes all of BN
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    precision = Precision.of(device.type, hardware.DTYPES[recipe.precision])
+    return Parts(
+        model=model,
+        ema=build.moving_average(
+            recipe.ema, model, lambda: FasterRCNN(recipe.model), device, divided.sharing
+        ),
+        loss_of=learning.joint(recipe.learning),
+        batch_of=SceneBatches(
+            train,
+            recipe.data.scaling,
+            seed=seed,
+            batch_images=recipe.batch_images,
+            device=device,
+            flip=recipe.data.flip,
+            aside=aside,
+            shares=divided.shares,
+            workers=workers,
+        ),
+        division=divided,
+        optimizer=build.optimizer(recipe, model),
+        rate_of=partial(build.rate, recipe),
+        precision=precision,
+        evaluator=ObjectsFound(
+            test_name,
+            test,
+            len(data.classes),
+            recipe.data.scaling,
+            recipe.testing,
+            recipe.data.protocol,
+            precision,
+            team,
+        ),
+        preprocess=recipe.data.scaling,
+        mean_hwc=torch.tensor(recipe.data.scaling.mean).view(1, 1, 3),
+        train=train,
+        aside=aside,
+    )
+
+
+def for_weights(recipe: DetectorRecipe, weights: Weights, *, network: bool) -> DetectorRecipe:
+    """Return the recipe for the classification network that it begins with.
+
+    Args:
+        recipe: With the classes of the data.
+        weights: To begin with.
+        network: Whether the recipe's network has to be that of the weights; else it becomes theirs.
+
+    Raises:
+        ModelError: No detector can be made of them, or they are of another network.
+    """
+    where, found = weights.where, weights.checkpoint
+    spec = found.spec
+    if not isinstance(spec, ResNetSpec | VggSpec):
+        raise ModelError(
+            f"{where}: weights of {zoo.name_of(spec)}; a detector is made of a ResNet or a VGG"
+        )
+    if network and zoo.comparable(spec) != zoo.comparable(recipe.model.backbone):
+        name = zoo.name_of(recipe.model.backbone)
+        raise ModelError(f"{where}: weights of {zoo.name_of(spec)}, not of {name}")
+    scaling = replace(
+        recipe.data.scaling,
+        mean=tuple(found.mean_hwc.mean((0, 1)).tolist()),
+        std=found.preprocess.std,
+    )
+    return replace(
+        recipe,
+        model=replace(recipe.model, backbone=spec),
+        data=replace(recipe.data, scaling=scaling),
+        transfer=replace(recipe.transfer, weights=transfer.name_of(where, found)),
+    )
+
+
+def start(parts: Parts, found: Checkpoint, team: Team) -> None:
+    """Put a classification network's weights into a detector that was not trained yet.
+
+    Raises:
+        ModelError: The weights are not of this network.
+    """
+    team.led(lambda: _begin(parts, found))
+    parts.model.load_state_dict(team.share_tensors(parts.model.state_dict()))
+    if parts.ema is not None:
+        parts.ema.restore(parts.model.state_dict())
+
+
+def _begin(parts: Parts, found: Checkpoint) -> None:
+    assert isinstance(parts.model, FasterRCNN)
+    backbone = parts.model.backbone
+    own = backbone.state_dict()
+    tensors = {n: t for n, t in found.model.items() if not n.startswith("head.")}
+    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
+        raise ModelError(f"{found.path}: its weights do not fit {zoo.name_of(found.spec)}")
+    backbone.load_state_dict(tensors)

@@ -1,0 +1,140 @@
+"""What a run asks of its task: the one place where a classifier's and a detector's part ways."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from resnets.core.errors import DataError, ModelError
+from resnets.core.processes import ALONE, Team
+from resnets.data.annotated import DetectionData
+from resnets.data.opening import Data
+from resnets.experiment import build, detectors, transfer
+from resnets.experiment.build import Parts
+from resnets.experiment.transfer import Weights
+from resnets.inference.checkpoints import Checkpoint
+from resnets.models import zoo
+from resnets.models.spec import ResNetSpec, VggSpec
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes.schema import Transfer
+
+
+def fitted(recipe: AnyRecipe, data: Data) -> AnyRecipe:
+    """Return the recipe for a data set; see `build.fitted` and `detectors.fitted`.
+
+    Raises:
+        DataError: The data is for another task.
+    """
+    if isinstance(recipe, DetectorRecipe):
+        return detectors.fitted(recipe, _boxes(data))
+    return build.fitted(recipe, _labels(data))
+
+
+def class_names(data: Data) -> tuple[str, ...]:
+    """Return what the classes are called, in the order of the labels."""
+    return data.classes if isinstance(data, DetectionData) else build.class_names(data)
+
+
+def training_images(recipe: AnyRecipe, data: Data) -> int:
+    """Return how many images the recipe trains on.
+
+    Raises:
+        DataError: There is nothing to train or to evaluate on, or the data is for another task.
+    """
+    if isinstance(recipe, DetectorRecipe):
+        return len(detectors.split(recipe, _boxes(data))[0])
+    return build.training_images(recipe, _labels(data))
+
+
+def multiply_adds(recipe: AnyRecipe, data: Data) -> float:
+    """Return what a whole run computes: forward and backward passes of all its images."""
+    if isinstance(recipe, DetectorRecipe):
+        return detectors.multiply_adds(recipe)
+    return build.multiply_adds(recipe, _labels(data))
+
+
+def built(
+    recipe: AnyRecipe,
+    data: Data,
+    *,
+    seed: int,
+    device: torch.device,
+    mean_hwc: Tensor | None = None,
+    team: Team = ALONE,
+    workers: int | None = None,
+) -> Parts:
+    """Return the parts of a run; see `build.build`."""
+    if isinstance(recipe, DetectorRecipe):
+        return detectors.built(
+            recipe, _boxes(data), seed=seed, device=device, team=team, workers=workers
+        )
+    return build.build(
+        recipe,
+        _labels(data),
+        seed=seed,
+        device=device,
+        mean_hwc=mean_hwc,
+        team=team,
+        workers=workers,
+    )
+
+
+def start(parts: Parts, recipe: AnyRecipe, found: Checkpoint, data: Data, team: Team) -> None:
+    """Put trained weights into the parts of a run that has not begun.
+
+    Raises:
+        ModelError: The weights are not of this network.
+    """
+    if isinstance(recipe, DetectorRecipe):
+        detectors.start(parts, found, team)
+    else:
+        transfer.start(parts, recipe, found, class_names(data), team)
+
+
+def for_weights(recipe: AnyRecipe, weights: Weights, *, network: bool) -> AnyRecipe:
+    """Return the recipe for weights; see `transfer.fitted` and `detectors.for_weights`."""
+    if isinstance(recipe, DetectorRecipe):
+        return detectors.for_weights(recipe, weights, network=network)
+    return transfer.fitted(recipe, weights, network=network)
+
+
+def with_network(recipe: AnyRecipe, name: str, classes: int) -> AnyRecipe:
+    """Return the recipe with another network of the zoo, for so many classes.
+
+    Raises:
+        ModelError: No network has that name, or no detector can be made of it.
+    """
+    network = zoo.named(name)
+    if isinstance(recipe, DetectorRecipe):
+        if not isinstance(network, ResNetSpec | VggSpec):
+            raise ModelError(f"--model {name}: a detector is made of a ResNet or a VGG")
+        model = replace(recipe.model, backbone=network, classes=classes)
+        return replace(recipe, model=model)
+    dropping = zoo.dropping_as(recipe.model, network)
+    return replace(recipe, model=replace(dropping, classes=classes))
+
+
+def beginning_with(recipe: AnyRecipe, weights: str) -> AnyRecipe:
+    """Return the recipe beginning with weights, by what it calls them."""
+    if isinstance(recipe, DetectorRecipe):
+        return replace(recipe, transfer=replace(recipe.transfer, weights=weights))
+    began = recipe.transfer or Transfer(weights="", fixed_bn=not recipe.true_averages)
+    return replace(recipe, transfer=replace(began, weights=weights))
+
+
+def _boxes(data: Data) -> DetectionData:
+    if isinstance(data, DetectionData):
+        return data
+    raise DataError(
+        f"{data.name}: has images with classes, and a detector learns from boxes; train "
+        "folder.finetune on it, or name data in the layout of VOC, COCO or YOLO"
+    )
+
+
+def _labels(data: Data) -> build.Labelled:
+    if not isinstance(data, DetectionData):
+        return data
+    raise DataError(
+        f"{data.name}: has images with boxes, and a classifier learns from classes; train "
+        "detect.finetune on it"
+    )

@@ -1,0 +1,82 @@
+"""PASCAL VOC and COCO with the paper's detectors: He et al. 2015, Tables 7 and 8.
+
+resnets train voc.resnet101 --data VOCdevkit --weights msra/resnet101
+resnets train coco.resnet101 --data coco --weights msra/resnet101
+
+`voc.*` trains on the trainval splits of 2007 and 2012 and is tested on 2007's test split.
+"""
+
+from typing import Final
+
+from resnets.detection import anchors
+from resnets.detection.spec import FasterRCNNSpec
+from resnets.recipes.detect import network
+from resnets.recipes.detector import DetectorRecipe, ExpectedAP, Pretrained, ScenesSpec
+from resnets.recipes.optimizers import SgdSpec
+from resnets.recipes.schedule import StepDecay
+
+_TABLE_7: Final = "He et al. 2015, Table 7"
+_TABLE_8: Final = "He et al. 2015, Table 8"
+# conv1 and conv2 of either network, as Ren et al.'s code has it.
+_FROZEN: Final = {"vgg16": 2, "resnet50": 1, "resnet101": 1}
+_WEIGHTS: Final = {
+    "vgg16": "torchvision/vgg16.imagenet1k-v1",
+    "resnet50": "msra/resnet50",
+    "resnet101": "msra/resnet101",
+}
+
+
+def _voc(name: str, ap50_percent: float | None) -> DetectorRecipe:
+    return DetectorRecipe(
+        source="He et al. 2015, appendix A; Ren et al. 2015, sec. 3.1.3, for the rates",
+        expected=None
+        if ap50_percent is None
+        else ExpectedAP(ap50_percent=ap50_percent, source=_TABLE_7),
+        differs=(
+            "joint training and not alternating steps",
+            "80,000 updates at 0.001 and 30,000 at 0.0001; the paper does not say how many of VOC",
+        ),
+        model=FasterRCNNSpec(backbone=network(name), classes=20),
+        data=ScenesSpec(
+            name="voc",
+            train=("2007/train", "2007/validation", "2012/train", "2012/validation"),
+            test="2007/test",
+            protocol="voc2007",
+        ),
+        optim=SgdSpec(learning_rate=0.001, weight_decay=0.0005),
+        schedule=StepDecay(milestones=(80_000,)),
+        batch_images=1,
+        rate_rule="linear",
+        total_steps=110_000,
+        transfer=Pretrained(weights=_WEIGHTS[name], frozen_stages=_FROZEN[name]),
+    )
+
+
+def _coco(name: str, ap50_percent: float | None) -> DetectorRecipe:
+    return DetectorRecipe(
+        source="He et al. 2015, appendix A",
+        expected=None
+        if ap50_percent is None
+        else ExpectedAP(ap50_percent=ap50_percent, source=_TABLE_8),
+        differs=("joint training of 8 images and not alternating steps of 8 and 16",),
+        model=FasterRCNNSpec(
+            backbone=network(name), classes=80, anchors=anchors.COCO
+        ),
+        data=ScenesSpec(name="coco", protocol="coco"),
+        optim=SgdSpec(learning_rate=0.001, weight_decay=0.0005),
+        schedule=StepDecay(milestones=(240_000,)),
+        batch_images=8,
+        rate_rule="linear",
+        total_steps=320_000,
+        transfer=Pretrained(weights=_WEIGHTS[name], frozen_stages=_FROZEN[name]),
+    )
+
+
+RECIPES: Final[dict[str, DetectorRecipe]] = {
+    "voc.vgg16": _voc("vgg16", 73.2),
+    "voc.resnet50": _voc("resnet50", None),
+    "voc.resnet101": _voc("resnet101", 76.4),
+    "coco.vgg16": _coco("vgg16", 41.5),
+    "coco.resnet50": _coco("resnet50", None),
+    "coco.resnet101": _coco("resnet101", 48.4),
+}
