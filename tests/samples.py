@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import nn
 
 from resnets.data import imagenet, imagenet_classes, synthetic
+from resnets.data.annotated import AnnotatedFiles, Objects
 from resnets.data.crops import ScaleCrop
 from resnets.models.network import ResNet, he_init
 
@@ -160,3 +161,44 @@ def everything(photos, updates, *, part_images=4):
         *("--batch-size", 8, "--lr", "0.002", "--device", "cpu", "--compile", "off"),
         *(word for setting in settings for word in ("--set", setting)),
     ]
+
+
+SHAPES = {"circle": (220, 60, 50), "square": (50, 90, 220)}
+
+
+def shapes(images, seed=0, width=192, height=160):
+    """Files with one to three bright shapes on a dull ground, each of a class, and their boxes."""
+    draw = np.random.default_rng(seed)
+    contents, objects = [], []
+    for _ in range(images):
+        ground = draw.integers(90, 130, (height // 8, width // 8, 3), dtype=np.uint8)
+        picture = Image.fromarray(ground).resize((width, height))
+        pen, boxes, classes = ImageDraw.Draw(picture), [], []
+        for place in draw.permutation(3)[: draw.integers(1, 4)]:  # a third of the width each
+            side = int(draw.integers(36, 60))
+            left = int(place * width / 3 + draw.integers(0, width // 3 - side + 1))
+            top = int(draw.integers(0, height - side))
+            label = int(draw.integers(2))
+            box = (left, top, left + side, top + side)
+            drawn = pen.ellipse if label == 0 else pen.rectangle
+            drawn((*box[:2], box[2] - 1, box[3] - 1), tuple(SHAPES.values())[label])
+            boxes.append(box)
+            classes.append(label)
+        contents.append(saved(picture, "PNG"))
+        objects.append(boxed(boxes, classes))
+    names = tuple(f"{number}.png" for number in range(images))
+    return AnnotatedFiles(names, names, tuple(objects), contents.__getitem__)
+
+
+def boxed(boxes, classes, ignored=()):
+    """The objects of an image; those of the indices `ignored` are ignored."""
+    boxes_n4 = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
+    ignored_n = torch.tensor([index in ignored for index in range(len(classes))], dtype=torch.bool)
+    sides_n2 = boxes_n4[:, 2:] - boxes_n4[:, :2]
+    return Objects(
+        boxes_n4,
+        torch.tensor(classes, dtype=torch.int64),
+        ignored_n,
+        torch.zeros(len(classes), dtype=torch.bool),
+        sides_n2.prod(1),
+    )

@@ -127,30 +127,44 @@ def evaluate(
     ],
     data: DataOption = None,
     split: Annotated[
-        Literal["test", "train", "validation"] | None,
-        typer.Option(help="[default: test, or validation where there is no test split]"),
+        str | None,
+        typer.Option(
+            metavar="SPLIT",
+            help="train, validation, test. [default: test, or validation where there is no test "
+            "split]",
+        ),
     ] = None,
     protocol: Annotated[
-        Literal["single-crop", "ten-crop", "multi-scale"],
-        typer.Option(help="The views of an image to average over (He et al. 2015, sec. 3.4)."),
-    ] = "single-crop",
+        Literal["single-crop", "ten-crop", "multi-scale", "voc2007", "voc2010", "coco"] | None,
+        typer.Option(
+            help="The views of an image to average over (He et al. 2015, sec. 3.4), or how a "
+            "detector's precision is measured. [default: single-crop, or the recipe's]"
+        ),
+    ] = None,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
         typer.Option(help="auto: the counts of float32, by bfloat16 where that is sure."),
     ] = "auto",
+    settings: Settings = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a detector's findings as test servers take them."),
+    ] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Each class's error too.")] = False,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Measure the error of a checkpoint, or of several together, on every image of a split."""
-    from resnets.experiment import evaluate as evaluating
+    from resnets.experiment import measuring
 
-    measured = evaluating.evaluate(
+    measured = measuring.measure(
         checkpoint,
         data,
         split=split,
         protocol=protocol,
         precision=precision,
+        settings=settings or (),
+        submission=submission,
         per_class=per_class,
         device=device,
     )
@@ -168,13 +182,20 @@ def predict(
         ),
     ],
     top: Annotated[
-        int, typer.Option(metavar="K", min=1, help="Classes to print for each image.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="Classes to print for each image, or objects. [default: 1 class, every object "
+            "that is likelier there than not]",
+        ),
+    ] = None,
     explain: Annotated[
         Path | None,
         typer.Option(
             metavar="OUT",
-            help="Draw where the class was seen: a .png, or a folder for several images.",
+            help="Draw where the class was seen, or the objects: a .png, or a folder for several "
+            "images.",
         ),
     ] = None,
     layout: Annotated[
@@ -184,15 +205,26 @@ def predict(
     json: Json = False,
 ) -> None:
     """Name what is in images."""
-    from resnets.inference import explanation, pictures, predictor
+    from resnets.core import hardware
+    from resnets.inference import detector, explanation, opening, pictures, predictor
+    from resnets.inference.checkpoints import DetectorCheckpoint
 
     if json and layout != "table":
         raise ResNetsError(f"--json: is a format of its own; leave it or --format {layout} out")
     found = pictures.find(images)
-    classifier = predictor.load(checkpoint, device)
+    opened = opening.any_checkpoint(checkpoint)
+    if isinstance(opened, DetectorCheckpoint):
+        finder = detector.Detector([opened], hardware.device(device))
+        refused = output.predictions(
+            detector.told(finder, found, top, explain), "json" if json else layout
+        )
+        if refused is not None:
+            raise refused
+        return
+    classifier = predictor.Classifier(opened, hardware.device(device))
     if explain is not None:
         explanation.check(classifier.plain, explain, found)
-    refused = output.predictions(classifier.stream(found, top), "json" if json else layout)
+    refused = output.predictions(classifier.stream(found, top or 1), "json" if json else layout)
     if explain is not None:
         output.explained(explanation.draw(classifier.explain, found, explain))
     if refused is not None:  # the other images come first

@@ -13,10 +13,12 @@ from resnets.core.errors import DataError, ImageError
 if TYPE_CHECKING:
     from resnets.data.findings import Report
     from resnets.experiment.evaluate import Evaluation
+    from resnets.experiment.evaluate_detectors import DetectorEvaluation
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.reproduce import Reproduction
     from resnets.experiment.run import Run
     from resnets.inference.explanation import Explanation
+    from resnets.inference.found import FoundObject
     from resnets.inference.predictor import Prediction
 
 
@@ -38,10 +40,14 @@ def finished(run: "Run", json: bool) -> None:
     return None
 
 
-def evaluation(measured: "Evaluation", json: bool) -> None:
+def evaluation(measured: "Evaluation | DetectorEvaluation", json: bool) -> None:
     """Print an error with its interval and protocol, then that of each class if it was asked."""
+    from resnets.experiment.evaluate_detectors import DetectorEvaluation
+
     if json:
         return as_json(measured.to_dict())
+    if isinstance(measured, DetectorEvaluation):
+        return _precision(measured)
     for k, error, (low, high) in (
         (1, measured.top1_error_percent, measured.top1_interval_percent),
         (5, measured.top5_error_percent, measured.top5_interval_percent),
@@ -54,8 +60,20 @@ def evaluation(measured: "Evaluation", json: bool) -> None:
     return None
 
 
+def _precision(measured: "DetectorEvaluation") -> None:
+    """Print a detector's average precision."""
+    for name, value in measured.values.items():
+        print(f"{name.removesuffix('_percent'):<12} {value:.2f} %")
+    print(f"images       {measured.images:,}, {measured.images_per_second:,.1f} a second")
+    print(f"protocol     {measured.protocol}")
+    if measured.left_out:
+        print(f"left out     {', '.join(measured.left_out)}: no object is in {measured.split}")
+    if measured.classes is not None:
+        table(measured.classes, json=False)
+
+
 def predictions(
-    found: "Iterable[Sequence[Prediction] | ImageError]",
+    found: "Iterable[Sequence[Prediction | FoundObject] | ImageError]",
     layout: Literal["table", "json", "jsonl", "csv"],
 ) -> ImageError | None:
     """Print the classes of each image, most probable first, as they come.
@@ -69,23 +87,24 @@ def predictions(
         as_json([one.to_dict() for one in rows])
     elif layout == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["file", "class", "class_index", "probability"])
-        for one in rows:
+        for number, one in enumerate(rows):
+            if number == 0:
+                writer.writerow(one.to_dict())
             writer.writerow(one.to_dict().values())
     else:
         for one in rows:
             if layout == "jsonl":
                 print(codec.dumps(one.to_dict()), flush=True)
             else:
-                print(f"{one.file}  {one.class_name}  {100 * one.probability:.1f} %", flush=True)
+                print(one, flush=True)
     if len(refused) > 1:
         return ImageError(f"{len(refused)} images could not be decoded; the first: {refused[0]}")
     return refused[0] if refused else None
 
 
 def _rows(
-    found: "Iterable[Sequence[Prediction] | ImageError]", refused: list[ImageError]
-) -> "Iterator[Prediction]":
+    found: "Iterable[Sequence[Prediction | FoundObject] | ImageError]", refused: list[ImageError]
+) -> "Iterator[Prediction | FoundObject]":
     for ranked in found:
         if isinstance(ranked, ImageError):
             refused.append(ranked)

@@ -51,9 +51,7 @@ class Scaling:
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height of a scaled image; no side is less than a pixel."""
-        factor = min(
-            self.shorter_px / min(width, height), self.longest_px / max(width, height)
-        )
+        factor = min(self.shorter_px / min(width, height), self.longest_px / max(width, height))
         return max(1, round(width * factor)), max(1, round(height * factor))
 
     def apply(self, image: Image.Image) -> Tensor:

@@ -64,9 +64,7 @@ def of_cell(spec: AnchorSpec) -> Tensor:
     return torch.tensor([(-across, -down, across, down) for across, down in half])
 
 
-def of_map(
-    spec: AnchorSpec, rows: int, columns: int, device: torch.device | None = None
-) -> Tensor:
+def of_map(spec: AnchorSpec, rows: int, columns: int, device: torch.device | None = None) -> Tensor:
     """Return the anchors of every cell of a feature map.
 
     The cell in row i and column j stands for the pixels from stride * j to stride * (j + 1) across

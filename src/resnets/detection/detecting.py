@@ -53,7 +53,10 @@ class Testing:
                 raise ModelError(f"testing.{name}: must be in [0, 1], got {getattr(self, name)}")
         if self.most < 1:
             raise ModelError(f"testing.most: must be positive, got {self.most}")
-        if list(self.scales_px) != sorted(set(self.scales_px)) or min(self.scales_px, default=1) < 1:
+        if (
+            list(self.scales_px) != sorted(set(self.scales_px))
+            or min(self.scales_px, default=1) < 1
+        ):
             raise ModelError(f"testing.scales_px: must ascend, got {self.scales_px}")
 
 
@@ -90,7 +93,9 @@ class _View:
         self.factors, self.maps = [], []
         for px in wanted:
             longest = math.ceil(scaling.longest_px * px / own)
-            at = Scaling(shorter_px=px, longest_px=max(px, longest), mean=scaling.mean, std=scaling.std)
+            at = Scaling(
+                shorter_px=px, longest_px=max(px, longest), mean=scaling.mean, std=scaling.std
+            )
             self.maps.append(model.shared(at.prepare(at.apply(image).to(device))))
             self.factors.append(at.size(*image.size)[0] / self.size[0])
         # Where scales are named, regions look at those alone; proposals have the detector's own.
@@ -226,9 +231,7 @@ def told(found: Found, testing: Testing) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat(boxes_m4)[best_n], scores_n[best_n], torch.cat(classes_m)[best_n]
 
 
-def voted(
-    kept_n4: Tensor, boxes_m4: Tensor, scores_m: Tensor, iou: float
-) -> Tensor:
+def voted(kept_n4: Tensor, boxes_m4: Tensor, scores_m: Tensor, iou: float) -> Tensor:
     """Return each kept box as the mean of the boxes near it, weighted by their scores.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.detection import anchors, backbones, regions
-from resnets.detection.proposals import Proposed, ProposalNetwork
+from resnets.detection.proposals import ProposalNetwork, Proposed
 from resnets.detection.spec import FasterRCNNSpec
 
 # What the four numbers of a region's box are divided by.

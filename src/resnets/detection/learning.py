@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.core.spec import spec
-from resnets.detection import boxes, matching, proposals
+from resnets.detection import matching, proposals
 from resnets.detection.faster_rcnn import FasterRCNN
 from resnets.detection.proposals import Selection
 
@@ -61,9 +60,7 @@ def _of_scene(model: FasterRCNN, scene: Any, learning: Learning) -> dict[str, Te
     anchors_n4 = model.anchors(map_1chw)
     with torch.autocast(map_1chw.device.type, enabled=False):
         found = _proposal_losses(proposed, anchors_n4, scene, learning)
-        wanted_r4 = proposals.select(
-            proposed, anchors_n4, scene.size, learning.proposed
-        ).boxes_r4
+        wanted_r4 = proposals.select(proposed, anchors_n4, scene.size, learning.proposed).boxes_r4
         # The boxes themselves are regions too: at first no proposal comes near any.
         learnt_n = ~scene.objects.ignored_n
         wanted_r4 = torch.cat([wanted_r4, scene.objects.boxes_n4[learnt_n]])

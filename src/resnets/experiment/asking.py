@@ -26,7 +26,13 @@ from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.schema import Recipe
 
 _CHECKED_IMAGES: Final = 50_000  # of a data set that is checked for the report; more take long
-_BEFORE: Final = ("transfer=", "transfer.", "data.held_out_", "data.train=", "data.test=")  # settings that a recipe is fitted to
+_BEFORE: Final = (
+    "transfer=",
+    "transfer.",
+    "data.held_out_",
+    "data.train=",
+    "data.test=",
+)  # settings that a recipe is fitted to
 _BALANCED: Final = "class_weights=balanced"
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 

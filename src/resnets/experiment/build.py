@@ -21,7 +21,7 @@ from resnets.data.file_batches import Augmentation, FileBatches
 from resnets.data.files import SPLITS, FileData, ImageFiles
 from resnets.data.opening import Data
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from resnets.data.scenes import SceneBatches, Scaling
+from resnets.data.scenes import Scaling, SceneBatches
 from resnets.data.sets import DataSet, ImageSet
 from resnets.data.setting_aside import SettingAside
 from resnets.detection.faster_rcnn import FasterRCNN
@@ -31,9 +31,9 @@ from resnets.models import cost, freezing, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
 from resnets.models.spec import check_image_px
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
 from resnets.recipes.schedule import Plateau
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.schema import EmaSpec, Recipe, Transfer
 from resnets.training import decay, losses, synchronised
 from resnets.training.ema import MovingAverage
@@ -175,7 +175,9 @@ def build(
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
         model=model,
-        ema=moving_average(recipe.ema, model, lambda: making.make(recipe.model), device, divided.sharing),
+        ema=moving_average(
+            recipe.ema, model, lambda: making.make(recipe.model), device, divided.sharing
+        ),
         loss_of=_loss(recipe, device),
         batch_of=inputs.batch_of,
         division=divided,

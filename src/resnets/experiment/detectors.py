@@ -13,7 +13,7 @@ from resnets.core.processes import ALONE, Team
 from resnets.core.random import generator
 from resnets.data import sets
 from resnets.data.annotated import AnnotatedFiles, DetectionData
-from resnets.data.scenes import SceneBatches, Scaling
+from resnets.data.scenes import Scaling, SceneBatches
 from resnets.data.setting_aside import SettingAside
 from resnets.detection import detecting, learning
 from resnets.detection.detecting import Testing
@@ -90,7 +90,7 @@ def fitted(recipe: DetectorRecipe, data: DetectionData) -> DetectorRecipe:
     if missing:
         raise DataError(
             f"{data.name}: has no split {missing[0]!r} but {', '.join(data.splits)}; name those to "
-            'train on with --set \'data.train=["train"]\', the one to test on with --set data.test='
+            "train on with --set 'data.train=[\"train\"]', the one to test on with --set data.test="
         )
     return replace(
         recipe,

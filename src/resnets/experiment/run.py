@@ -53,8 +53,8 @@ from resnets.experiment.machine import Compile
 from resnets.experiment.transfer import Weights
 from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
 from resnets.recipes import codec
-from resnets.recipes.schedule import Plateau
 from resnets.recipes.detector import AnyRecipe
+from resnets.recipes.schedule import Plateau
 from resnets.training import synchronised
 from resnets.training.loop import due, updates
 

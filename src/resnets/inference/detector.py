@@ -1,9 +1,8 @@
 """From a detector's checkpoint to what it finds in pictures."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from PIL import Image
@@ -13,40 +12,12 @@ from resnets.core.errors import CheckpointError, ImageError, ResNetsError
 from resnets.detection import detecting
 from resnets.detection.detecting import Testing
 from resnets.detection.detections import Detections
-from resnets.inference import opening, pictures
+from resnets.inference import drawing, explanation, opening, pictures
 from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint, DetectorCheckpoint
+from resnets.inference.found import FoundObject
 from resnets.inference.pictures import Picture
 
 SURE: Final = 0.5  # what `resnets predict` tells of; less likely ones are for measuring
-
-
-@dataclass(frozen=True, slots=True)
-class FoundObject:
-    """One object in one picture.
-
-    Args:
-        file: The picture.
-        class_name: What it is.
-        class_index: The same as a number.
-        score: Its probability, in [0, 1].
-        box_px: Left, top, right, bottom in pixels of the picture, whose top left corner is (0, 0).
-    """
-
-    file: str
-    class_name: str
-    class_index: int
-    score: float
-    box_px: tuple[float, float, float, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, under the keys of `resnets predict --json`."""
-        return {
-            "file": self.file,
-            "class": self.class_name,
-            "class_index": self.class_index,
-            "score": self.score,
-            "box_px": list(self.box_px),
-        }
 
 
 class Detector:
@@ -135,6 +106,38 @@ class Detector:
             )
             if score >= least_score
         ]
+
+
+def told(
+    detector: Detector, wanted: Sequence[Picture], top: int | None, draw: Path | None
+) -> Iterator[list[FoundObject] | ImageError]:
+    """Yield what is in each picture, and draw it.
+
+    Args:
+        detector: What finds it.
+        wanted: The pictures.
+        top: So many objects of each, however unlikely; by default those with a score of at least
+            one half.
+        draw: Where to: a .png, or a folder for several.
+
+    Raises:
+        ResNetsError: `draw` is no place for them.
+        StorageError: A picture could not be written.
+    """
+    if draw is not None:
+        explanation.check_place(draw, wanted)
+    taken: set[str] = set() if draw is None else explanation.there(draw)
+    for picture, found in zip(
+        wanted, detector.stream(wanted, SURE if top is None else 0.0), strict=True
+    ):
+        if isinstance(found, ImageError):
+            yield found
+            continue
+        chosen = found[:top]
+        if draw is not None:
+            path = explanation.place_of(picture, draw, taken)
+            drawing.save(drawing.boxes(picture.read(), chosen), path)
+        yield chosen
 
 
 def of(found: AnyCheckpoint) -> DetectorCheckpoint:

@@ -8,7 +8,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from resnets.core import artifacts
-from resnets.inference.detector import FoundObject
+from resnets.inference.found import FoundObject
 
 # Distinct on photos and for the colour-blind.
 # Source: Okabe, Ito 2008, https://jfly.uni-koeln.de/color/

@@ -129,6 +129,16 @@ def check(network: Network, to: Path, wanted: Sequence[Picture]) -> None:
             not written over the image it explains.
     """
     _check_ending(network)
+    check_place(to, wanted)
+
+
+def check_place(to: Path, wanted: Sequence[Picture]) -> None:
+    """Refuse a place that pictures cannot go to.
+
+    Raises:
+        ResNetsError: One image needs a .png or a folder, several need a folder; and a picture is
+            not written over the image it explains.
+    """
     if any(Path(picture.name).resolve() == to.resolve() for picture in wanted):
         raise ResNetsError(f"--explain {to}: is the image itself; name another file or a folder")
     png = to.suffix.lower() == ".png"
@@ -153,20 +163,31 @@ def draw(
     Raises:
         StorageError: A picture cannot be written.
     """
-    taken = _there(to)
+    taken = there(to)
     for picture in wanted:
         try:
             found = explain(picture)
         except ImageError:  # said by the prediction already
             continue
-        path = to
-        if to.suffix.lower() != ".png" or to.is_dir():
-            path = to / _free(Path(picture.name).stem, taken)
+        path = place_of(picture, to, taken)
         artifacts.write_bytes(path, found._repr_png_())
         yield path, found
 
 
-def _there(folder: Path) -> set[str]:
+def place_of(picture: Picture, to: Path, taken: set[str]) -> Path:
+    """Return where the drawing of a picture goes.
+
+    Args:
+        picture: Which.
+        to: A .png for one, or a folder.
+        taken: The names in the folder that are not free; the new one is added.
+    """
+    if to.suffix.lower() == ".png" and not to.is_dir():
+        return to
+    return to / _free(Path(picture.name).stem, taken)
+
+
+def there(folder: Path) -> set[str]:
     """Return the names of pictures that are not free in a folder: all but explanations'."""
     there = folder.iterdir() if folder.is_dir() else ()
     pngs = [path for path in there if path.suffix.lower() == ".png"]

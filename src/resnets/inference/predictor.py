@@ -43,6 +43,9 @@ class Prediction:
             "probability": self.probability,
         }
 
+    def __str__(self) -> str:
+        return f"{self.file}  {self.class_name}  {100 * self.probability:.1f} %"
+
 
 class Classifier:
     """A trained network that takes images.

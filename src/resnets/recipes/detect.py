@@ -18,8 +18,8 @@ from resnets.detection.spec import FasterRCNNSpec
 from resnets.models import zoo
 from resnets.models.spec import ResNetSpec, VggSpec
 from resnets.recipes.detector import DetectorRecipe, Pretrained, ScenesSpec
-from resnets.recipes.schedule import Cosine
 from resnets.recipes.optimizers import SgdSpec
+from resnets.recipes.schedule import Cosine
 
 FINETUNE: Final = "detect.finetune"
 _BATCH: Final = 2

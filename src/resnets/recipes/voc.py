@@ -59,9 +59,7 @@ def _coco(name: str, ap50_percent: float | None) -> DetectorRecipe:
         if ap50_percent is None
         else ExpectedAP(ap50_percent=ap50_percent, source=_TABLE_8),
         differs=("joint training of 8 images and not alternating steps of 8 and 16",),
-        model=FasterRCNNSpec(
-            backbone=network(name), classes=80, anchors=anchors.COCO
-        ),
+        model=FasterRCNNSpec(backbone=network(name), classes=80, anchors=anchors.COCO),
         data=ScenesSpec(name="coco", protocol="coco"),
         optim=SgdSpec(learning_rate=0.001, weight_decay=0.0005),
         schedule=StepDecay(milestones=(240_000,)),

@@ -1,0 +1,185 @@
+"""A detector's average precision on a split, or several detectors' together."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from resnets.core import hardware, progress
+from resnets.core.errors import DataError, ResNetsError
+from resnets.data.annotated import AnnotatedFiles, DetectionData
+from resnets.detection import submissions
+from resnets.detection.detecting import Testing
+from resnets.detection.scoring import Protocol, Scores, Scoring
+from resnets.experiment import detectors
+from resnets.inference import opening
+from resnets.inference.checkpoints import DetectorCheckpoint
+from resnets.inference.detector import Detector
+from resnets.recipes import codec
+
+_TESTING = "testing."  # the settings that are taken
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorEvaluation:
+    """An average precision over every image of a split.
+
+    `values` has it in percent, by its name: "ap50_percent", of COCO's protocol more. `classes` has
+    each class's, where it was asked for; `left_out` the names of those that no image of the split
+    shows, which are in no mean.
+    """
+
+    values: dict[str, float]
+    images: int
+    split: str
+    protocol: str
+    precision: str
+    images_per_second: float
+    left_out: tuple[str, ...]
+    checkpoints: tuple[dict[str, Any], ...]
+    data: str
+    data_digest: str
+    classes: tuple[dict[str, Any], ...] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, under the keys of `resnets evaluate --json`."""
+        told = asdict(self)
+        values = told.pop("values")
+        if self.classes is None:
+            del told["classes"]
+        return {**values, **told}
+
+
+def evaluate(
+    found: Sequence[DetectorCheckpoint],
+    data: DetectionData | str | Path | None = None,
+    *,
+    split: str | None = None,
+    protocol: Protocol | None = None,
+    settings: Sequence[str] = (),
+    precision: hardware.PrecisionName | None = None,
+    per_class: bool = False,
+    submission: Path | None = None,
+    device: str | None = None,
+) -> DetectorEvaluation:
+    """Measure a detector on a split; several together are the ensemble.
+
+    Args:
+        found: Opened checkpoints.
+        data: An open data set or where it lies; by default what the first was trained on.
+        split: By default what its recipe is evaluated on.
+        protocol: By default the recipe's.
+        settings: `testing.a=value`, of how the first one's recipe tests.
+        precision: Of the layers; by default what the machine is fast in.
+        per_class: Whether to tell the precision of each class too.
+        submission: Where to write what was found, in the format of VOC's or COCO's test server.
+        device: Where to compute.
+
+    Raises:
+        DataError: The data is not there, or its classes are not those of the detector.
+        ResNetsError: The request is wrong.
+    """
+    opened = _open(data, found[0])
+    on = hardware.device(device)
+    fastest = hardware.precision(on).value if precision is None else precision
+    testing = _testing(found[0], settings)
+    detector = Detector(found, on, testing, fastest)
+    if opened.classes != detector.classes:
+        raise DataError(
+            f"{opened.name}: its classes ({_some(opened.classes)}) are not those of "
+            f"{found[0].path} ({_some(detector.classes)})"
+        )
+    name, files = _split(found[0], opened, split)
+    scoring = Scoring(files.objects, len(detector.classes))
+    begun = time.perf_counter()
+    with progress.reporting("evaluating", total=len(files), unit="images") as bar:
+        for index in range(len(files)):
+            scoring.add(index, detector.find(files.image(index)))
+            bar.advance(1)
+    seconds = time.perf_counter() - begun
+    if submission is not None:
+        submissions.write(submission, name, files.ids, scoring.found, opened)
+    by = found[0].recipe.data.protocol if protocol is None else protocol
+    scores = scoring.scores(by)
+    return DetectorEvaluation(
+        values=dict(scores.values),
+        images=scores.images,
+        split=name,
+        protocol=_sentence(by, found, testing),
+        precision=fastest,
+        images_per_second=len(files) / seconds,
+        left_out=tuple(detector.classes[label] for label in scores.left_out),
+        checkpoints=tuple(_describe(each) for each in found),
+        data=opened.name,
+        data_digest=opened.digest,
+        classes=_by_class(scores, detector.classes) if per_class else None,
+    )
+
+
+def _open(data: DetectionData | str | Path | None, trained: DetectorCheckpoint) -> DetectionData:
+    opened = data if isinstance(data, DetectionData) else opening.data(data, trained)
+    if isinstance(opened, DetectionData):
+        return opened
+    raise DataError(f"{opened.name}: has no boxes, and {trained.path} is a detector; say --data D")
+
+
+def _split(
+    trained: DetectorCheckpoint, data: DetectionData, asked: str | None
+) -> tuple[str, AnnotatedFiles]:
+    recipe = trained.recipe
+    own = recipe.data.name == data.name
+    if own and asked in (None, "validation") and recipe.data.held_out_share:
+        return "validation", detectors.split(recipe, data)[1]
+    preferred = (recipe.data.test, "test", "validation", *data.splits)
+    name = asked or next(name for name in preferred if name in data.splits)
+    if name not in data.splits:
+        raise DataError(f"--split {name}: {data.name} has {', '.join(data.splits)}")
+    return name, data.splits[name]
+
+
+def _testing(trained: DetectorCheckpoint, settings: Sequence[str]) -> Testing:
+    for setting in settings:
+        if not setting.startswith(_TESTING):
+            raise ResNetsError(
+                f"--set {setting}: evaluating takes what stands under testing, such as "
+                "testing.refined=true; the rest was decided when the detector was trained"
+            )
+    return codec.override(replace(trained.recipe, expected=None), settings).testing
+
+
+def _sentence(by: Protocol, found: Sequence[DetectorCheckpoint], testing: Testing) -> str:
+    scaling = found[0].preprocess
+    parts = [
+        {"voc2007": "VOC 2007, 11 points", "voc2010": "VOC 2010, area", "coco": "COCO"}[by],
+        f"shorter side {scaling.shorter_px} px, longer at most {scaling.longest_px}",
+        f"{testing.proposed.most} proposals",
+    ]
+    if testing.scales_px:
+        parts.append(f"maps at {', '.join(map(str, testing.scales_px))} px")
+    if testing.refined:
+        parts.append("boxes refined and voted on")
+    if len(found) > 1:
+        parts.append(f"ensemble of {len(found)}")
+    return "; ".join(parts)
+
+
+def _describe(found: DetectorCheckpoint) -> dict[str, Any]:
+    return {
+        "file": str(found.path),
+        "weights_sha256": found.weights_sha256,
+        "recipe": found.about["name"],
+        "recipe_digest": found.about["recipe_digest"],
+    }
+
+
+def _by_class(scores: Scores, classes: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    rows = [
+        {"class": name, "ap_percent": None if value != value else round(value, 2)}
+        for name, value in zip(classes, scores.by_class, strict=True)
+    ]
+    return tuple(rows)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
