@@ -21,8 +21,8 @@ class Objects:
             VOC's 1-based, inclusive coordinates become left - 1, top - 1, right, bottom. Inside the
             image, each side positive.
         classes_n: int64, shape (n,), from 0: background has no number.
-        ignored_n: bool, shape (n,): neither learnt nor counted when missed; what finds such a one is
-            no mistake. VOC's "difficult", COCO's crowds.
+        ignored_n: bool, shape (n,): neither learnt nor counted when missed; what finds such a one
+            is no mistake. VOC's "difficult", COCO's crowds.
         crowd_n: bool, shape (n,): a box around many; COCO measures overlap with it otherwise. All
             of them are ignored too.
         area_n: float32, shape (n,), in square pixels: COCO's, of the object and not of its box; the

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.core.spec import spec
-from resnets.detection import matching, proposals
+from resnets.detection import boxes, matching, proposals
 from resnets.detection.faster_rcnn import FasterRCNN
-from resnets.detection.proposals import Selection
+from resnets.detection.proposals import Proposed, Selection
 
 _PROPOSAL_BETA: Final = 1 / 9  # where smooth L1 turns from square to line; py-faster-rcnn's sigma 3
 _REGION_BETA: Final = 1.0  # Girshick 2015, eq. (3)
@@ -80,3 +81,32 @@ def _of_scene(model: FasterRCNN, scene: Any, learning: Learning) -> dict[str, Te
             + found["region_box_loss"]
         )
     return found
+
+
+def _proposal_losses(
+    proposed: Proposed, anchors_n4: Tensor, scene: Any, learning: Learning
+) -> dict[str, Tensor]:
+    """Return what the proposal network has to learn of an image.
+
+    Source: Ren et al. 2015, eq. (1), with both sums divided by the number of sampled anchors: its
+        lambda of 10 divides the second one by about as many.
+    """
+    matched = matching.match_anchors(anchors_n4, scene.objects, scene.size)
+    sampled = matching.sample_anchors(matched, learning.anchors)
+    wanted_s = sampled.positive.float()
+    logits_s = proposed.logits_n[sampled.index_n]
+    positive_p = sampled.index_n[sampled.positive]
+    targets_p4 = boxes.encode(
+        scene.objects.boxes_n4[matched.objects_n[positive_p]], anchors_n4[positive_p]
+    )
+    whole = max(1, len(sampled.index_n))
+    return {
+        "proposal_class_loss": F.binary_cross_entropy_with_logits(
+            logits_s, wanted_s, reduction="sum"
+        )
+        / whole,
+        "proposal_box_loss": F.smooth_l1_loss(
+            proposed.deltas_n4[positive_p], targets_p4, reduction="sum", beta=_PROPOSAL_BETA
+        )
+        / whole,
+    }

@@ -15,7 +15,7 @@ from resnets.data.annotated import DetectionData
 from resnets.data.files import FileData
 from resnets.data.opening import Data
 from resnets.data.sets import DataSet
-from resnets.experiment import build, manifests, report_page, run, tasks, transfer
+from resnets.experiment import manifests, report_page, run, tasks, transfer
 from resnets.experiment.machine import Compile
 from resnets.experiment.run import Run
 from resnets.models import zoo
@@ -34,6 +34,8 @@ _BEFORE: Final = (
     "data.test=",
 )  # settings that a recipe is fitted to
 _BALANCED: Final = "class_weights=balanced"
+# Recipes whose network is that of the weights.
+_OF_WEIGHTS: Final = (folder_recipes.FINETUNE, detect_recipes.FINETUNE)
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 
@@ -88,9 +90,7 @@ class Changes:
             recipe = self._lengthen(recipe, data)
         recipe = codec.override(recipe, last)
         if _BALANCED in self.settings:
-            if isinstance(recipe, DetectorRecipe):
-                raise RecipeError(f"--set {_BALANCED}: is for classifiers; leave it out")
-            recipe = replace(recipe, class_weights=build.balanced_weights(recipe, data))
+            recipe = tasks.balanced(recipe, data)
         images = tasks.training_images(recipe, data)
         if recipe.batch_images > images:
             raise RecipeError(
@@ -223,7 +223,7 @@ def _fitted(
 
     Settings that decide on either come first. From scratch there are no weights.
     """
-    of_weights = changes.model is None and recipe.transfer is not None
+    of_weights = changes.model is None and name in _OF_WEIGHTS and recipe.transfer is not None
     if changes.weights is not None and recipe.transfer is None:
         recipe = tasks.beginning_with(recipe, "")
     recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
@@ -247,10 +247,10 @@ def _for_weights(
             raise RecipeError("transfer: null is from scratch; leave that or --weights out")
         return recipe, None
     where = changes.weights or recipe.transfer.weights
-    tasks.fitted(replace(recipe, data=replace(recipe.data, name="")), data)  # before any fetching
-    weights = transfer.Weights.of(where)
     classes = len(tasks.class_names(data))
-    recipe = replace(recipe, model=replace(recipe.model, classes=classes))
+    tasks.fitted(tasks.for_classes(recipe, classes, ""), data)  # before any fetching
+    weights = transfer.Weights.of(where)
+    recipe = tasks.for_classes(recipe, classes)
     if changes.model is not None:
         recipe = tasks.with_network(recipe, changes.model, classes)
     return tasks.for_weights(recipe, weights, network=network), weights

@@ -72,7 +72,7 @@ def average(
         tensors[checkpoints.MEAN] = checkpoint.mean_hwc
     averaged: dict[str, Any] = {"images": total, "data": opened.name, "digest": opened.digest}
     artifacts.save_tensors(to, tensors, {**checkpoint.about, "true_averages": averaged})
-    return checkpoints.read(to)
+    return checkpoints.classifier(checkpoints.read(to))
 
 
 def of_run(model: nn.Module, batch_of: Batches, division: Division = UNDIVIDED) -> None:

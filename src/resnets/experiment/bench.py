@@ -10,6 +10,7 @@ import torch
 
 from resnets.core import hardware
 from resnets.core.errors import RecipeError
+from resnets.data.batches import Batch
 from resnets.data import synthetic
 from resnets.data.batches import CropFlip
 from resnets.data.sets import DataSet, ImageSet
@@ -52,7 +53,9 @@ def measure(model: str, *, batch_images: int = 128, device: str | None = None) -
     recipe, reason = build.resolved(build.fitted(recipe, data), where)
     parts = build.build(recipe, data, seed=0, device=where)
     numbers = iter(range(1, 10**9))
-    images = parts.batch_of(1).images_nchw
+    batch = parts.batch_of(1)
+    assert isinstance(batch, Batch)  # `build.build` is a classifier's
+    images = batch.images_nchw
 
     def update() -> None:
         parts.model.train()

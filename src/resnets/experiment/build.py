@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from resnets.models import cost, freezing, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
 from resnets.models.spec import check_image_px
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes.detector import AnyRecipe
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
 from resnets.recipes.schedule import Plateau
 from resnets.recipes.schema import EmaSpec, Recipe, Transfer
@@ -42,7 +42,6 @@ from resnets.training.step import LossOf, Precision
 
 EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's own number
 _ONES = (1.0, 1.0, 1.0)
-R = TypeVar("R", Recipe, DetectorRecipe)
 
 
 class Evaluator(Protocol):
@@ -89,7 +88,7 @@ class Parts:
         return self.model if self.ema is None else self.ema.network
 
 
-def resolved(recipe: R, device: torch.device) -> tuple[R, str]:
+def resolved(recipe: AnyRecipe, device: torch.device) -> tuple[AnyRecipe, str]:
     """Return the recipe with its precision decided for a device, and the reason."""
     if recipe.precision != "auto":
         return recipe, "set by hand"

@@ -52,6 +52,6 @@ class Best:
 
 def best_record(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the record that `Best` took, of those of evaluations; the last where it took none."""
-    found = [(*journal.errors([record]), record) for record in records]
-    good = [each for each in found if math.isfinite(each[0])]
-    return min(good, key=lambda each: each[0], default=(0.0, records[-1]))[1]
+    errors = [journal.errors([record])[0] for record in records]
+    good = [index for index, error in enumerate(errors) if math.isfinite(error)]
+    return records[min(good, key=errors.__getitem__, default=-1)]

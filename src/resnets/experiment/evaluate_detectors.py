@@ -82,7 +82,7 @@ def evaluate(
     """
     opened = _open(data, found[0])
     on = hardware.device(device)
-    fastest = hardware.precision(on).value if precision is None else precision
+    fastest: Any = hardware.precision(on).value if precision is None else precision
     testing = _testing(found[0], settings)
     detector = Detector(found, on, testing, fastest)
     if opened.classes != detector.classes:

@@ -31,8 +31,8 @@ class Journal:
         team: Who trains; the file is the leader's, the records are in the memory of all.
         events: Whether TensorBoard's are written too, beside the file.
 
-    `errors_percent` has the error of every evaluation up to now, in their order: the top-1 error, of a
-    detector what its average precision lacks of 100 %.
+    `errors_percent` has the error of every evaluation up to now, in their order: the top-1 error,
+    of a detector what its average precision lacks of 100 %.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ def write(
         raise RunError(
             f"{folder}: this run is not finished; `resnets train --resume {folder}` continues it"
         )
-    checkpoint = checkpoints.read(folder / FINISHED)
+    checkpoint = checkpoints.classifier(checkpoints.read(folder / FINISHED))
     opened = opening.data(None, checkpoint) if data is None else data
     lines = artifacts.read_lines(folder / journal.JOURNAL)
     story = Story(

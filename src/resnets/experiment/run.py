@@ -30,6 +30,7 @@ from resnets.core.errors import RunError, StorageError
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
 from resnets.data.opening import Data
+from resnets.data.scenes import SceneBatches
 from resnets.experiment import (
     averaging,
     build,
@@ -43,6 +44,7 @@ from resnets.experiment import (
     report,
     states,
     stopping,
+    tasks,
     transfer,
 )
 from resnets.experiment import journal as journals
@@ -51,7 +53,7 @@ from resnets.experiment.choosing import Best
 from resnets.experiment.journal import JOURNAL, Journal
 from resnets.experiment.machine import Compile
 from resnets.experiment.transfer import Weights
-from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, Checkpoint
+from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, AnyCheckpoint
 from resnets.recipes import codec
 from resnets.recipes.detector import AnyRecipe
 from resnets.recipes.schedule import Plateau
@@ -343,7 +345,7 @@ def _train(
     manifest: dict[str, Any],
     parts: Parts,
     recipe: AnyRecipe,
-    state: Checkpoint | None,
+    state: AnyCheckpoint | None,
     team: Team,
 ) -> Run:
     hardware.keep_memory()
@@ -420,6 +422,7 @@ def _evaluate(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, num
 def _end(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, total: int) -> None:
     """Make the network that is kept what the recipe says the run ends with."""
     if recipe.true_averages:
+        assert not isinstance(parts.batch_of, SceneBatches)
         averaging.of_run(parts.kept, parts.batch_of, parts.division)
         journal.write(total, dict(parts.evaluator.run(parts.kept)))
     if recipe.keep == "best":

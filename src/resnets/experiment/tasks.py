@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from resnets.core.errors import DataError, ModelError
+from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.processes import ALONE, Team
 from resnets.data.annotated import DetectionData
 from resnets.data.opening import Data
@@ -112,6 +112,30 @@ def with_network(recipe: AnyRecipe, name: str, classes: int) -> AnyRecipe:
         return replace(recipe, model=model)
     dropping = zoo.dropping_as(recipe.model, network)
     return replace(recipe, model=replace(dropping, classes=classes))
+
+
+def for_classes(recipe: AnyRecipe, classes: int, data_name: str | None = None) -> AnyRecipe:
+    """Return the recipe with so many classes, and perhaps another name of its data."""
+    name = recipe.data.name if data_name is None else data_name
+    if isinstance(recipe, DetectorRecipe):
+        model, data = replace(recipe.model, classes=classes), replace(recipe.data, name=name)
+        return replace(recipe, model=model, data=data)
+    return replace(
+        recipe,
+        model=replace(recipe.model, classes=classes),
+        data=replace(recipe.data, name=name),
+    )
+
+
+def balanced(recipe: AnyRecipe, data: Data) -> AnyRecipe:
+    """Return the recipe with every class an equal part of the loss; see `build.balanced_weights`.
+
+    Raises:
+        RecipeError: It is a detector's.
+    """
+    if isinstance(recipe, DetectorRecipe):
+        raise RecipeError("--set class_weights=balanced: is for classifiers; leave it out")
+    return replace(recipe, class_weights=build.balanced_weights(recipe, _labels(data)))
 
 
 def beginning_with(recipe: AnyRecipe, weights: str) -> AnyRecipe:

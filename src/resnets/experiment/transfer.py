@@ -15,9 +15,14 @@ from resnets.core import progress
 from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.processes import Team
 from resnets.data import images, preprocess
+from resnets.data.annotated import AnnotatedFiles
 from resnets.data.file_batches import processors
 from resnets.data.files import ImageFiles
+from resnets.data.preprocess import Preprocess
+from resnets.data.scenes import Scaling
 from resnets.data.sets import ImageSet
+from resnets.data.setting_aside import SettingAside
+from resnets.detection.faster_rcnn import FasterRCNN
 from resnets.evaluation.central_view import CentralView
 from resnets.experiment import probing
 from resnets.experiment.build import Parts
@@ -167,7 +172,10 @@ def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str
     assert recipe.transfer is not None
     if isinstance(parts.evaluator, CentralView):
         _check_readable(parts.evaluator.files)
-    model = parts.model
+    model, train, view = parts.model, parts.train, parts.preprocess
+    assert not isinstance(model, FasterRCNN)
+    assert not isinstance(train, AnnotatedFiles)
+    assert not isinstance(view, Scaling)
     new = set() if _same(classes, found.classes) else _heads(model)
     tensors = {n: t for n, t in found.model.items() if n.rpartition(".")[0] not in new}
     own = {n: t for n, t in model.state_dict().items() if n.rpartition(".")[0] not in new}
@@ -181,13 +189,13 @@ def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str
         return
     features_nc, index_n = probing.features(
         model.eval(),
-        _view_of(parts),
-        len(parts.train),
+        _view_of(train, parts.aside, view),
+        len(train),
         mean_hwc=parts.mean_hwc,
-        std=parts.preprocess.std,
+        std=view.std,
     )
     weight_kc, bias_k = probing.solve(
-        features_nc, parts.train.labels_n[index_n], recipe.model.classes, recipe.class_weights
+        features_nc, train.labels_n[index_n], recipe.model.classes, recipe.class_weights
     )
     with torch.no_grad():
         model.head.weight.copy_(weight_kc)
@@ -220,15 +228,16 @@ def _check_readable(files: ImageFiles) -> None:
         )
 
 
-def _view_of(parts: Parts) -> Callable[[int], np.ndarray | None]:
+def _view_of(
+    train: ImageFiles | ImageSet, aside: SettingAside | None, wanted: Preprocess
+) -> Callable[[int], np.ndarray | None]:
     """Return what gives the view in which a training image would be tested; None of a bad one."""
-    train, aside = parts.train, parts.aside
     if isinstance(train, ImageSet):
         return lambda index: train.images_nhwc[index].numpy()
     assert aside is not None
 
     def view(content: bytes, name: str) -> np.ndarray:
-        return preprocess.central(images.decode(content, name), parts.preprocess)
+        return preprocess.central(images.decode(content, name), wanted)
 
     return partial(aside.attempt, decode=view)
 

@@ -113,7 +113,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint(Saved):
-    """A classifier with everything needed to use it; beside what every checkpoint holds:
+    """A classifier with everything needed to use it, beside what every checkpoint holds.
 
     Args:
         spec: The network.
@@ -147,7 +147,7 @@ class Checkpoint(Saved):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorCheckpoint(Saved):
-    """A detector with everything needed to use it; beside what every checkpoint holds:
+    """A detector with everything needed to use it, beside what every checkpoint holds.
 
     Args:
         spec: The detector.

@@ -98,7 +98,7 @@ def from_published(name: str) -> Checkpoint:
 def _readable(kept: Path) -> Checkpoint | None:
     """Return a conversion that is in the cache; None if there is none, or it is damaged."""
     try:
-        return checkpoints.read(kept) if kept.exists() else None
+        return checkpoints.classifier(checkpoints.read(kept)) if kept.exists() else None
     except NewerFormatError:
         raise
     except CheckpointError:
@@ -132,7 +132,7 @@ def _converted(
     about = _about(read, found, spec, wanted.preprocess, entry)
     about["classes"] = list(_classes(classes, spec))
     _write(tensors, wanted, about, to)
-    return checkpoints.read(to)
+    return checkpoints.classifier(checkpoints.read(to))
 
 
 def export(checkpoint: Checkpoint, to: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """What of a network stays as it was while the rest is trained."""
 
+from typing import Protocol
+
 from torch import nn
 
 from resnets.core.errors import ModelError
-from resnets.models.making import Network
 
 
 class FixedBatchNorm2d(nn.BatchNorm2d):
@@ -19,6 +20,14 @@ class FixedBatchNorm2d(nn.BatchNorm2d):
         return super().train(False)
 
 
+class Staged(Protocol):
+    """What has stages, as every network of the zoo and what is made of them."""
+
+    @property
+    def stages(self) -> nn.ModuleDict:
+        """In the order they run."""
+
+
 def fix_bn(network: nn.Module) -> None:
     """Make every BN of a network, or of a part of one, a `FixedBatchNorm2d` of the same tensors."""
     for module in list(network.modules()):
@@ -30,14 +39,14 @@ def fix_bn(network: nn.Module) -> None:
                 setattr(module, name, fixed)
 
 
-def freeze(network: Network, stages: int) -> None:
+def freeze(network: Staged, stages: int) -> None:
     """Let the first stages keep their weights, and all that comes before them.
 
     Their parameters need no gradient any more and their BN is fixed, so the backward pass ends
     where they do.
 
     Args:
-        network: Any of the zoo.
+        network: Any of the zoo, or the backbone of a detector.
         stages: How many of `network.stages`; 0 freezes nothing, not even the stem.
 
     Raises:

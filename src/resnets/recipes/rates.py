@@ -3,10 +3,10 @@
 import math
 from dataclasses import replace
 
-from resnets.recipes.schema import Recipe
+from resnets.recipes.detector import AnyRecipe
 
 
-def following(recipe: Recipe, made_for_images: int) -> Recipe:
+def following(recipe: AnyRecipe, made_for_images: int) -> AnyRecipe:
     """Return the recipe with its rate as its rule wants it for its batch.
 
     "linear" keeps the rate in proportion to the batch, for SGD; "square-root" in proportion to the
@@ -26,7 +26,7 @@ def following(recipe: Recipe, made_for_images: int) -> Recipe:
     return replace(recipe, optim=replace(recipe.optim, learning_rate=rate))
 
 
-def note(before: Recipe, after: Recipe) -> str | None:
+def note(before: AnyRecipe, after: AnyRecipe) -> str | None:
     """Return one line about a rate that followed the batch, or None where it did not."""
     old, new = before.optim.learning_rate, after.optim.learning_rate
     if before.batch_images == after.batch_images or old == new or after.rate_rule == "none":

@@ -19,10 +19,9 @@ LEARNING = Learning(anchors=64, regions=32)
 
 
 def scenes(files, scaling, images=2):
-    made = SceneBatches(
+    return SceneBatches(
         files, scaling, seed=0, batch_images=images, device=CPU, flip=False, workers=1
     )
-    return made
 
 
 def loss(detector, batch, **changes):

@@ -51,8 +51,8 @@ class Network:
     def recipe(self, *, quick: bool) -> tuple[str, Recipe]:
         """Return the recipe to train and its name."""
         if not quick:
-            return self.recipe_name, catalogue.named(self.recipe_name)
-        made = self.quick or quick_recipe(catalogue.named(self.recipe_name).model)
+            return self.recipe_name, catalogue.CLASSIFIERS[self.recipe_name]
+        made = self.quick or quick_recipe(catalogue.CLASSIFIERS[self.recipe_name].model)
         return f"quick.{zoo.name_of(made.model)}", made
 
 
