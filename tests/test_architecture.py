@@ -27,7 +27,7 @@ PAGES = sorted(
 )
 LONGEST_LINES = 500
 VAGUE = {"utils", "util", "misc", "common", "helpers", "helper", "base", "manager"}
-JUDGES = {"torchvision", "timm"}
+JUDGES = {"torchvision", "timm", "pycocotools"}
 
 
 @pytest.fixture(params=MODULES)
