@@ -17,16 +17,18 @@ import torch
 from torch import Tensor
 
 from resnets.core import progress
-from resnets.data import alike, examining, findings, setting_aside
+from resnets.data import alike, boxed, examining, findings, setting_aside
 from resnets.data.alike import Codes
+from resnets.data.boxed import Boxed
 from resnets.data.examining import Bad, Good, Oddity
-from resnets.data.findings import Case, ClassCount, Finding, Place, Report, Spread
+from resnets.data.findings import Boxes, Case, ClassCount, Finding, Place, Report, Spread
 
 _AT_ONCE: Final = 256
 _SMALL_PX: Final = 224
 _FEW: Final = 20  # images of a class
 _IMBALANCE: Final = 10  # the largest class is so many times another
 _BY_SIZE: Final[tuple[Oddity, ...]] = ("tiny", "long")
+_BY_CROP: Final[tuple[Oddity, ...]] = ("long",)  # of no concern where the whole image is seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,25 @@ class Split:
     """One split of what is to be checked.
 
     Args:
-        name: "train", "validation" or "test".
+        name: "train", "validation" or "test"; of a data set with boxes any.
         names: What each image is called.
-        labels_n: int64, shape (n,), from 0.
+        labels_n: int64, shape (n,), from 0: of each image, or of each box.
         examine: Examines an image by its index. May be called from several threads.
-        enlarged: Whether training enlarges small images, as it does photos.
+        cropped: Whether training sees a crop of an image and enlarges small ones, as of photos.
+        boxed: Which image each box is in, and more; None where an image has one class.
     """
 
     name: str
     names: Sequence[str]
     labels_n: Tensor
     examine: Callable[[int], Good | Bad]
-    enlarged: bool = True
+    cropped: bool = True
+    boxed: Boxed | None = None
+
+    @property
+    def image_n(self) -> np.ndarray:
+        """The index of the image of each label."""
+        return np.arange(len(self.names)) if self.boxed is None else self.boxed.image_n
 
 
 # A kind of finding, by its code, and a case of it.
@@ -71,6 +80,7 @@ def check(
         *_same_files(listing, seen),
         *_same_pictures(listing, seen),
         *_odd_images(listing, seen),
+        *_odd_boxes(listing, seen),
         *_odd_classes(counts, classes),
     ):
         found[code].append(case)
@@ -81,13 +91,14 @@ def check(
         splits=tuple(split.name for split in splits),
         by_class=counts.by_class(classes),
         repeated_images=sum(len(group) - 1 for group in seen.same_content()),
-        sizes=_sizes(seen.size_n2[seen.good_n]),
+        sizes=_sizes(seen.size_n2[seen.good_n], splits),
         modes=_ranked(seen.modes),
         formats=_ranked(seen.formats),
         findings=tuple(
             Finding(kind, tuple(found[kind.code])) for kind in findings.KINDS if found[kind.code]
         ),
         refusal=counts.refusal(),
+        boxes=_boxes(splits, counts),
     )
 
 
@@ -176,7 +187,8 @@ class _Listing:
 
     def place(self, index: int) -> Place:
         split, at = self.split(index)
-        return Place(split.name, split.names[at], self.classes[int(split.labels_n[at])])
+        name = None if split.boxed is not None else self.classes[int(split.labels_n[at])]
+        return Place(split.name, split.names[at], name)
 
     def case(self, indices: Sequence[int], why: str = "") -> Case:
         return Case(tuple(map(self.place, indices)), why=why)
@@ -184,26 +196,43 @@ class _Listing:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """How many images there are of each class in each split, and how many of them are good."""
+    """How many there are in each split.
 
+    Args:
+        images: Images.
+        good_images: Those of them that can be used.
+        every: Of each class, images; where there are boxes, boxes.
+        good: Those of them that can be used.
+        having: Of each class, good images that have it.
+        trained_on: The split that training would take.
+        measured: The splits to measure on.
+    """
+
+    images: Mapping[str, int]
+    good_images: Mapping[str, int]
     every: Mapping[str, np.ndarray]
     good: Mapping[str, np.ndarray]
+    having: Mapping[str, np.ndarray]
+    trained_on: str
+    measured: Sequence[str]
 
     @classmethod
     def of(cls, splits: Sequence[Split], seen: _Seen, classes: int) -> "_Counts":
-        every, good, done = {}, {}, 0
+        images, good_images, every, good, having, done = {}, {}, {}, {}, {}, 0
         for split in splits:
-            labels_n = split.labels_n.numpy()
-            good_n = seen.good_n[done : done + len(labels_n)]
+            good_n = seen.good_n[done : done + len(split.names)]
+            labels_n, image_n = split.labels_n.numpy(), split.image_n
+            usable_n = good_n[image_n]
+            pairs = np.unique(image_n[usable_n] * classes + labels_n[usable_n])
+            images[split.name], good_images[split.name] = len(good_n), int(good_n.sum())
             every[split.name] = np.bincount(labels_n, minlength=classes)
-            good[split.name] = np.bincount(labels_n[good_n], minlength=classes)
-            done += len(labels_n)
-        return cls(every, good)
-
-    @property
-    def trained_on(self) -> str:
-        """The split that training would take."""
-        return "train" if "train" in self.every else next(iter(self.every))
+            good[split.name] = np.bincount(labels_n[usable_n], minlength=classes)
+            having[split.name] = np.bincount(pairs % classes, minlength=classes)
+            done += len(split.names)
+        told = [each.name for each in splits if each.boxed is None or each.boxed.annotated]
+        trained_on = "train" if "train" in told else (told or [splits[0].name])[0]
+        measured = [name for name in told if name != trained_on]
+        return cls(images, good_images, every, good, having, trained_on, measured)
 
     def by_class(self, classes: Sequence[str]) -> tuple[ClassCount, ...]:
         return tuple(
@@ -217,11 +246,13 @@ class _Counts:
 
     def refusal(self) -> str | None:
         """Say why nothing can be trained on it; None where it can."""
-        for split, good in self.good.items():
-            if not good.any():
-                return f"none of the {int(self.every[split].sum()):,} {split} images can be read"
-        images = int(self.every[self.trained_on].sum())
-        bad = images - int(self.good[self.trained_on].sum())
+        for split, good in self.good_images.items():
+            if not good:
+                return f"none of the {self.images[split]:,} {split} images can be read"
+        images = self.images[self.trained_on]
+        if not self.good[self.trained_on].any():
+            return f"no box is in any of the {images:,} {self.trained_on} images"
+        bad = images - self.good_images[self.trained_on]
         most = setting_aside.tolerated(images)
         if bad <= most:
             return None
@@ -260,12 +291,22 @@ def _odd_images(listing: _Listing, seen: _Seen) -> Iterator[_Found]:
         yield bad.trouble, listing.case([index], bad.message.removeprefix(f"{name}: "))
     for oddity, indices in seen.odd.items():
         for index in indices:
+            if oddity in _BY_CROP and not listing.split(index)[0].cropped:
+                continue
             yield oddity, listing.case([index], _size(seen, index) if oddity in _BY_SIZE else "")
     shorter_n = seen.size_n2.min(1)
     small_n = (shorter_n >= examining.TINY_PX) & (shorter_n < _SMALL_PX)  # bad ones have 0
     for index in small_n.nonzero()[0].tolist():
-        if listing.split(index)[0].enlarged:
+        if listing.split(index)[0].cropped:
             yield "small", listing.case([index], _size(seen, index))
+
+
+def _odd_boxes(listing: _Listing, seen: _Seen) -> Iterator[_Found]:
+    for split, start in zip(listing.splits, listing.starts, strict=False):
+        if split.boxed is not None:
+            size_n2 = seen.size_n2[start : start + len(split.names)]
+            for code, name, why in split.boxed.odd(split.names, size_n2):
+                yield code, Case((Place(split.name, name, None),), why=why)
 
 
 def _size(seen: _Seen, index: int) -> str:
@@ -275,16 +316,16 @@ def _size(seen: _Seen, index: int) -> str:
 
 def _odd_classes(counts: _Counts, classes: Sequence[str]) -> Iterator[_Found]:
     """Yield what is wrong with classes, of which only good images count."""
-    train_k = counts.good[counts.trained_on]
+    train_k = counts.having[counts.trained_on]
     largest = int(train_k.argmax())
     for i, name in enumerate(classes):
-        if not any(good_k[i] for good_k in counts.good.values()):
+        if not any(having_k[i] for having_k in counts.having.values()):
             yield "empty-class", Case(class_name=name)
             continue
         if not train_k[i]:
             yield "untrained-class", Case(class_name=name)
-        for split, good_k in counts.good.items():
-            if split != counts.trained_on and not good_k[i]:
+        for split in counts.measured:
+            if not counts.having[split][i]:
                 yield "unmeasured-class", Case(class_name=name, why=f"none in {split}")
         here = _count(int(train_k[i]))
         if 0 < train_k[i] < _FEW:
@@ -298,14 +339,31 @@ def _count(images: int) -> str:
     return f"{images:,} image" + "s" * (images != 1)
 
 
-def _sizes(size_n2: np.ndarray) -> dict[str, Spread]:
-    if not len(size_n2):
-        return {}
-    sides = {"width_px": size_n2[:, 0], "height_px": size_n2[:, 1], "shorter_px": size_n2.min(1)}
+def _sizes(size_n2: np.ndarray, splits: Sequence[Split]) -> dict[str, Spread]:
+    sides = {}
+    if len(size_n2):
+        sides = {"width_px": size_n2[:, 0], "height_px": size_n2[:, 1]}
+        sides["shorter_px"] = size_n2.min(1)
+    boxes = [split.boxed.side_px_n for split in splits if split.boxed is not None]
+    if any(map(len, boxes)):
+        sides["box_px"] = np.concatenate(boxes).round().astype(np.int64)
     return {
         name: Spread(*np.quantile(side_n, (0, 0.5, 1), method="lower").tolist())
         for name, side_n in sides.items()
     }
+
+
+def _boxes(splits: Sequence[Split], counts: _Counts) -> Boxes | None:
+    """Return what a report on boxes says besides; None where images have classes."""
+    there = {split.name: split.boxed for split in splits if split.boxed is not None}
+    if not there:
+        return None
+    return Boxes(
+        images=counts.images,
+        unreadable_images=sum(counts.images.values()) - sum(counts.good_images.values()),
+        flags=sum((Counter(each.flags) for each in there.values()), Counter()),
+        unannotated=tuple(name for name, each in there.items() if not each.annotated),
+    )
 
 
 def _ranked(counts: Counter[str]) -> dict[str, int]:

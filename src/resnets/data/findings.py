@@ -26,7 +26,7 @@ class Kind:
         code: Its name in JSON.
         severity: An error spoils training or what is measured; a warning may; a note says what
             becomes of the images.
-        title: Stands after "3 images" or "3 classes".
+        title: Stands after "3 images", "3 classes" or "3 boxes".
         advice: What it means and what to do, in a few words.
         of: What each of its cases is about.
     """
@@ -35,7 +35,7 @@ class Kind:
     severity: Severity
     title: str
     advice: str
-    of: Literal["image", "class"] = "image"
+    of: Literal["image", "class", "box"] = "image"
 
 
 _REPLACE: Final = "set aside in training; replace or remove"
@@ -54,6 +54,27 @@ KINDS: Final = (
     Kind("damaged", "error", "that cannot be decoded", _REPLACE),
     Kind("refused", "error", "of a size or format that is refused", _REPLACE),
     Kind("cannot-be-read", "error", "that cannot be read from where they are", _REPLACE),
+    Kind(
+        "missing-image",
+        "error",
+        "annotated, but not there",
+        "left out; put back, or take out of the annotations",
+    ),
+    Kind(
+        "size-mismatch",
+        "error",
+        "of another size than its annotation says",
+        "resized or turned since? its boxes are then of somewhere else",
+    ),
+    Kind("no-number", "error", "with a corner that is no number", "left out; correct", "box"),
+    Kind(
+        "unknown-category",
+        "error",
+        "of a category that is not listed",
+        "left out; list it or correct",
+        "box",
+    ),
+    Kind("unsized", "error", "in an image of unknown size", "left out; is it an image?", "box"),
     Kind(
         "alike-in-splits",
         "warning",
@@ -83,6 +104,15 @@ KINDS: Final = (
         "look at each class's error, not at the mean alone",
         "class",
     ),
+    Kind(
+        "unannotated", "warning", "without an annotation", "left out; annotate or take off the list"
+    ),
+    Kind("unlisted-image", "warning", "of an image that is not listed", "left out", "box"),
+    Kind("degenerate", "warning", "without width or height", "left out; remove", "box"),
+    Kind("outside", "warning", "outside of the image", "left out; correct or remove", "box"),
+    Kind("clipped", "warning", "partly outside of the image", "cut off at its edge", "box"),
+    Kind("thin", "warning", "of a pixel or less", "kept; a slip of the hand?", "box"),
+    Kind("doubled", "warning", "there before, with the same class", "each counts", "box"),
     Kind("repeated", "warning", "several times in a split", "each counts as often"),
     Kind(
         "deep", "warning", "of more than 8 bits", "levels above 255 become white; save with 8 bits"
@@ -102,6 +132,7 @@ KINDS: Final = (
         "more than 4 times as long as wide",
         "a crop sees a small part; cut them to what matters",
     ),
+    Kind("empty-image", "note", "without a box", "all of it is background"),
     Kind("grey", "note", "in grey", "three equal channels are made of one"),
     Kind("alpha", "note", "with transparency", "it is dropped; the colours beneath are kept"),
     Kind("palette", "note", "with a palette", "the colours are looked up"),
@@ -113,16 +144,24 @@ KINDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an image stands: its split, its name there, its class."""
+    """Where an image stands: its split, its name there, its class; None where it has boxes."""
 
     split: str
     name: str
-    class_name: str
+    class_name: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        of_class = {} if self.class_name is None else {"class": self.class_name}
+        return {"split": self.split, "file": self.name, **of_class}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case of a finding: an image, several that are the same, or a class; perhaps why."""
+    """One case of a finding: an image, several that are the same, or a class; perhaps why.
+
+    Of a box, the image it is in, and which it is.
+    """
 
     images: tuple[Place, ...] = ()
     class_name: str | None = None
@@ -134,9 +173,7 @@ class Case:
         if self.class_name is not None:
             values["class"] = self.class_name
         if self.images:
-            values["images"] = [
-                {"split": at.split, "file": at.name, "class": at.class_name} for at in self.images
-            ]
+            values["images"] = [at.to_dict() for at in self.images]
         return values | ({"why": self.why} if self.why else {})
 
 
@@ -163,11 +200,28 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ClassCount:
-    """How many images a class has in each split, and how many of them cannot be used."""
+    """How many images or boxes a class has in each split, and how many of them cannot be used."""
 
     name: str
-    images: Mapping[str, int]
+    counts: Mapping[str, int]
     unreadable: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """What a report says besides where images have boxes, which are then what classes count.
+
+    Args:
+        images: How many each split has.
+        unreadable_images: How many of all splits cannot be used.
+        flags: How many boxes have each flag.
+        unannotated: The splits for which nobody drew boxes.
+    """
+
+    images: Mapping[str, int]
+    unreadable_images: int
+    flags: Mapping[str, int]
+    unannotated: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +244,13 @@ class Report:
         splits: Their names.
         by_class: Every class, in the order of the labels.
         repeated_images: How many have the same bytes as an earlier one, over all splits.
-        sizes: Of what can be read: `width_px`, `height_px`, `shorter_px`; empty without any.
+        sizes: Of what can be read: `width_px`, `height_px`, `shorter_px`; and `box_px`, the side of
+            a square as large as a box. Empty without any.
         modes: How many images there are of each of Pillow's modes.
         formats: How many there are of each format; empty for images in memory.
         findings: By severity, then as in `KINDS`.
         refusal: Why it cannot be trained on at all; None where it can.
+        boxes: What there is besides where images have boxes.
     """
 
     data: str
@@ -208,14 +264,21 @@ class Report:
     formats: Mapping[str, int]
     findings: tuple[Finding, ...]
     refusal: str | None
+    boxes: Boxes | None = None
 
     def images(self, split: str) -> int:
         """Return how many images a split has, those that cannot be read among them."""
-        return sum(each.images[split] for each in self.by_class)
+        return self.counted(split) if self.boxes is None else self.boxes.images[split]
+
+    def counted(self, split: str) -> int:
+        """Return how many images with a class, or boxes, a split has."""
+        return sum(each.counts[split] for each in self.by_class)
 
     @property
     def unreadable_images(self) -> int:
         """How many images of all splits cannot be used."""
+        if self.boxes is not None:
+            return self.boxes.unreadable_images
         return sum(sum(each.unreadable.values()) for each in self.by_class)
 
     def cases(self, code: str) -> tuple[Case, ...]:
@@ -224,10 +287,12 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """Return the counts alone, under the keys of `to_dict`."""
+        boxes = {f"{split}_boxes": self.counted(split) for split in self.splits}
         return {
             "data": self.data,
             **{f"{split}_images": self.images(split) for split in self.splits},
-            "classes": sum(any(each.images.values()) for each in self.by_class),
+            **({} if self.boxes is None else boxes),
+            "classes": sum(any(each.counts.values()) for each in self.by_class),
             "unreadable_images": self.unreadable_images,
             "repeated_images": self.repeated_images,
             "digest": self.digest,
@@ -235,6 +300,10 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values, under the keys of `resnets data check --json`."""
+        of = "images" if self.boxes is None else "boxes"
+        about = {}
+        if self.boxes is not None:
+            about = {"flags": dict(self.boxes.flags), "unannotated": list(self.boxes.unannotated)}
         return {
             **self.summary(),
             "trainable": self.refusal is None,
@@ -243,8 +312,8 @@ class Report:
             "by_class": [
                 {
                     "class": each.name,
-                    **{f"{split}_images": each.images[split] for split in self.splits},
-                    "unreadable_images": sum(each.unreadable.values()),
+                    **{f"{split}_{of}": each.counts[split] for split in self.splits},
+                    f"unreadable_{of}": sum(each.unreadable.values()),
                 }
                 for each in self.by_class
             ],
@@ -254,6 +323,7 @@ class Report:
             },
             "modes": dict(self.modes),
             "formats": dict(self.formats),
+            **about,
         }
 
     def __str__(self) -> str:
@@ -299,9 +369,16 @@ class Report:
 
     def _title(self) -> str:
         total = sum(map(self.images, self.splits))
-        each = ", ".join(f"{self.images(split):,} {split}" for split in self.splits)
+        bare = () if self.boxes is None else self.boxes.unannotated
+        each = ", ".join(
+            f"{self.images(split):,} {split}{' without annotations' * (split in bare)}"
+            for split in self.splits
+        )
         bad = self.unreadable_images
-        text = f"{self.data}: {_count(total, 'image')} ({each}) in {self._class_count()}"
+        has = f"({each})"
+        if self.boxes is not None:
+            has += f" with {_count(sum(map(self.counted, self.splits)), 'box')}"
+        text = f"{self.data}: {_count(total, 'image')} {has} in {self._class_count()}"
         return text + (f"; {bad:,} cannot be read" if bad else "")
 
     def _class_count(self) -> str:
@@ -335,17 +412,17 @@ class Report:
     def _classes(self) -> tuple[str, list[list[str]]]:
         """Return the table of classes, and what it shows of them."""
         shown: Sequence[ClassCount] = self.by_class
-        title = "images by class"
+        title = what = "images by class" if self.boxes is None else "boxes by class"
         if len(shown) > _CLASSES:
-            filled = [each for each in shown if any(each.images.values())]
-            ranked = sorted(filled, key=lambda each: sum(each.images.values()))
+            filled = [each for each in shown if any(each.counts.values())]
+            ranked = sorted(filled, key=lambda each: sum(each.counts.values()))
             shown = ranked if len(ranked) <= 2 * _ENDS else ranked[:_ENDS] + ranked[-_ENDS:]
-            title = f"images by class, of {len(self.by_class):,} the smallest and the largest"
+            title = f"{what}, of {len(self.by_class):,} the smallest and the largest"
         header = ["class", *self.splits, "cannot be read"]
         rows = [
             [
                 _printable(each.name),
-                *(f"{each.images[split]:,}" for split in self.splits),
+                *(f"{each.counts[split]:,}" for split in self.splits),
                 f"{sum(each.unreadable.values()):,}",
             ]
             for each in shown
@@ -358,13 +435,14 @@ class Report:
             one = f"{of.least:,} px"
             name = side.removesuffix("_px")
             yield f"{name:8} {one if of.least == of.greatest else text}"
-        for name, counts in (("modes", self.modes), ("formats", self.formats)):
+        flags = {} if self.boxes is None else self.boxes.flags
+        for name, counts in (("modes", self.modes), ("formats", self.formats), ("flags", flags)):
             if counts:
                 yield f"{name:8} " + ", ".join(f"{key} {n:,}" for key, n in counts.items())
 
 
 def _count(number: int, noun: str) -> str:
-    plural = {"image": "images", "class": "classes"}
+    plural = {"image": "images", "class": "classes", "box": "boxes"}
     return f"{number:,} {noun if number == 1 else plural[noun]}"
 
 

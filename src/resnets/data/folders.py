@@ -68,6 +68,11 @@ def image_names(folder: Path) -> list[str]:
     )
 
 
+def images_below(folder: Path) -> Iterator[str]:
+    """Yield the images in a folder and in those below: their names, relative to it, with "/"."""
+    return (name.removeprefix("/") for name in _images(folder))
+
+
 def _splits(folder: Path) -> dict[SplitName, Path]:
     """Tell split folders from class folders: "train" and another, or nothing but split folders."""
     names = {name.lower(): name for name in _folders(folder)}

@@ -5,6 +5,7 @@ reference libraries do with the images of a data set, so that numbers can be com
 `decode_photo` shows a user's photo to the network as a person would see it.
 """
 
+import contextlib
 import io
 import threading
 import warnings
@@ -24,6 +25,8 @@ _FORMATS: Final = (
     *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI"),
     *("TGA", "TIFF", "WEBP"),
 )
+# In which most files say their size; a few say it further on.
+_HEADER_BYTES: Final = 65_536
 # Python's filters of warnings belong to the whole process: one thread at a time may change them.
 _filters: Final = threading.Lock()
 
@@ -82,6 +85,25 @@ def decode_and_look(
         return _as_the_reference(image), found
 
     return _decoded(content, name, both)
+
+
+def size(path: Path) -> tuple[int, int] | None:
+    """Return an image's width and height from its header, as stored; EXIF does not turn it.
+
+    May be called from several threads.
+
+    Returns:
+        None where the file cannot be read or opened; `decode` says why.
+    """
+    try:
+        with path.open("rb") as file:
+            for first_bytes in (_HEADER_BYTES, None):
+                file.seek(0)
+                with contextlib.suppress(Exception), _opened(file.read(first_bytes)) as image:
+                    return image.size if image.format in _FORMATS else None
+    except OSError:
+        return None
+    return None
 
 
 def has_more(content: bytes) -> bool:

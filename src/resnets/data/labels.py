@@ -115,6 +115,22 @@ def of(
     return indices, classes
 
 
+def inside(at: str, name: str) -> str:
+    """Return a file's name with "/", refusing one that leaves the folder.
+
+    Args:
+        at: What a message begins with.
+        name: As the data has it, relative to the folder.
+
+    Raises:
+        DataError: It leaves the folder.
+    """
+    parts = name.strip().replace("\\", "/").split("/")
+    if not parts[0] or ":" in parts[0] or ".." in parts or "\0" in name:
+        raise DataError(f"{at}{name[:80]!r} leads out of the folder; list files inside it")
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
 def _checked(listed: Sequence[str]) -> tuple[str, ...]:
     if imagenet_classes.are(listed):
         return imagenet_classes.names()
@@ -159,7 +175,7 @@ def _rows(table: Path) -> Iterator[_Row]:
 
 
 def _row(line: int, at: str, given: dict[str, str]) -> _Row:
-    file = _inside(at, given["file"])
+    file = inside(at, given["file"])
     label = index(given["class_index"]) if "class_index" in given else given["class"].strip()
     if label is None:
         raise DataError(
@@ -172,14 +188,6 @@ def _row(line: int, at: str, given: dict[str, str]) -> _Row:
             f"{at}{file}: split must be one of {', '.join(splits.WORDS)}, got {split[:40]!r}"
         )
     return _Row(line, file, label, split)
-
-
-def _inside(at: str, name: str) -> str:
-    """Return a file's name with "/", refusing one that leaves the folder."""
-    parts = name.strip().replace("\\", "/").split("/")
-    if not parts[0] or ":" in parts[0] or ".." in parts or "\0" in name:
-        raise DataError(f"{at}{name[:80]!r} leads out of the folder; list files inside it")
-    return "/".join(part for part in parts if part not in ("", "."))
 
 
 def _base(folder: Path, names: Sequence[str]) -> Path:

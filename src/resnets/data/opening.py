@@ -8,6 +8,7 @@ from resnets.core import errors
 from resnets.core.errors import DataError
 from resnets.data import (
     cifar,
+    coco,
     fetch,
     folders,
     imagenet,
@@ -18,7 +19,10 @@ from resnets.data import (
     shards,
     synthetic,
     tars,
+    voc,
+    yolo,
 )
+from resnets.data.annotated import DetectionData
 from resnets.data.files import FileData
 from resnets.data.sets import DataSet
 
@@ -30,12 +34,20 @@ NAMES: Final = {
 }
 
 
-Data = DataSet | FileData
+Labelled = DataSet | FileData  # an image has one class
+Data = Labelled | DetectionData
 
 # What a folder of image files may be: how it is recognised, and how it is read.
 _SHARDS: Final = "tar shards"
 _CLASS_FOLDERS: Final = "class folders"
-_KINDS: Final[dict[str, tuple[Callable[[Path], bool], Callable[[Path], FileData]]]] = {
+# With boxes. Their folders are no classes, though images are in them.
+_BOXED: Final[dict[str, tuple[Callable[[Path], bool], Callable[[Path], DetectionData]]]] = {
+    "PASCAL VOC's layout": (voc.is_in, voc.read),
+    "COCO's JSON": (coco.is_in, coco.read),
+    "YOLO's labels": (yolo.is_in, yolo.read),
+}
+_KINDS: Final[dict[str, tuple[Callable[[Path], bool], Callable[[Path], Data]]]] = {
+    **_BOXED,
     labels.TABLE: (labels.is_in, labels.read),
     _SHARDS: (shards.is_in, shards.read_folder),
     "Parquet files": (parquet.is_in, parquet.read_folder),
@@ -49,7 +61,8 @@ def open_data(where: str | Path) -> Data:
     That is one of `NAMES`, or a folder with a pack, CIFAR-10 as published, ImageNet's tars,
     `labels.csv`, tar shards in WebDataset's layout, Parquet files in Hugging Face's, one folder a
     class, or ImageNet's validation images and devkit; or one of ImageNet's tars, a tar shard or a
-    Parquet file.
+    Parquet file. With boxes it is a folder in VOC's, COCO's or YOLO's layout, one of COCO's JSONs or
+    a YOLO data.yaml.
 
     Raises:
         DataError: There is no such name or folder, it is not what it should be, or it is several
@@ -79,12 +92,41 @@ def open_data(where: str | Path) -> Data:
     )
 
 
+def labelled(data: Data) -> Labelled:
+    """Return a data set whose images have one class each.
+
+    Raises:
+        DataError: They have boxes.
+    """
+    if not isinstance(data, DetectionData):
+        return data
+    raise DataError(
+        f"{data.name}: images with boxes, for detection; this needs one class an image: one folder "
+        "of images a class, or labels.csv"
+    )
+
+
+def with_boxes(data: Data) -> DetectionData:
+    """Return a data set whose images have boxes.
+
+    Raises:
+        DataError: They have a class each.
+    """
+    if isinstance(data, DetectionData):
+        return data
+    raise DataError(
+        f"{data.name}: images with one class each; this needs boxes: a folder in VOC's, COCO's or "
+        "YOLO's layout"
+    )
+
+
 def in_memory(data: Data) -> DataSet:
     """Return a data set whose images are in memory.
 
     Raises:
         DataError: Its images are files.
     """
+    data = labelled(data)
     if isinstance(data, DataSet):
         return data
     raise DataError(
@@ -106,9 +148,9 @@ def _open_folder(path: Path) -> Data:
         raise DataError(f"{err.filename or path}: cannot be read ({err.strerror})") from err
 
 
-def _open_files(path: Path) -> FileData:
+def _open_files(path: Path) -> Data:
     found = {kind: read for kind, (is_in, read) in _KINDS.items() if is_in(path)}
-    if labels.TABLE in found:  # which lists images that may stand in folders
+    if found.keys() & {labels.TABLE, *_BOXED}:  # whose images may stand in folders
         found.pop(_CLASS_FOLDERS, None)
     if _SHARDS in found and len(found) > 1 and not shards.begin_in(path):
         del found[_SHARDS]  # archives, beside what was unpacked from them
@@ -124,15 +166,20 @@ def _open_files(path: Path) -> FileData:
     raise DataError(
         f"{path}: no data set is recognised here; --data takes a folder with labels.csv "
         "(file,class_index), one folder of images a class, tar shards, Parquet files, ImageNet's "
-        "tars, or CIFAR-10, which `resnets data fetch cifar10` gets"
+        "tars, or CIFAR-10, which `resnets data fetch cifar10` gets; with boxes VOC's, COCO's or "
+        "YOLO's layout"
     )
 
 
-def _open_file(path: Path) -> FileData:
+def _open_file(path: Path) -> Data:
     kind = path.suffix.lower()
     try:
         if kind == parquet.SUFFIX:
             return parquet.read_file(path)
+        if kind == coco.SUFFIX and coco.looks_like(path):
+            return coco.read_file(path)
+        if kind in yolo.SUFFIXES:
+            return yolo.read_file(path)
         if kind == ".tar":
             is_imagenet = imagenet.is_archive(path)
             return imagenet.read_tar(path) if is_imagenet else shards.read_tar(path)
@@ -142,5 +189,5 @@ def _open_file(path: Path) -> FileData:
         raise tars.compressed(path)
     raise DataError(
         f"{path}: a file; --data takes a folder or one of {', '.join(NAMES)}, a tar shard, a "
-        f"Parquet file, or ImageNet's {imagenet.VALIDATION_TAR}"
+        f"Parquet file, ImageNet's {imagenet.VALIDATION_TAR}, COCO's JSON, or YOLO's data.yaml"
     )

@@ -86,7 +86,7 @@ class DataSet:
         """
         return checking.check(
             [
-                Split(name, split.names, split.labels_n, split.examine, enlarged=False)
+                Split(name, split.names, split.labels_n, split.examine, cropped=False)
                 for name, split in (("train", self.train), ("test", self.test))
             ],
             data=self.name,

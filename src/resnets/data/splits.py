@@ -17,8 +17,12 @@ TRAIN: Final = "train"
 # What a split to measure on is called; a test split is taken only where there is no other.
 MEASURED: Final = ("validation", "val", "test")
 WORDS: Final = (TRAIN, *MEASURED)
+# What the split to validate on is called in data sets for detection.
+HELD: Final = ("validation", "val", "valid")
 # `train-00012-of-00040`: nothing but the word before the numbers is the split.
 _NUMBERED: Final = re.compile(r"(?:.*-)?([^-]+)-\d+-of-\d+\..*")
+
+_DATED: Final = re.compile(r"(.+?)[-_ ]?((?:19|20)\d\d)")
 
 
 def choose(where: Path, found: Mapping[str, T]) -> dict[SplitName, T]:
@@ -39,6 +43,35 @@ def choose(where: Path, found: Mapping[str, T]) -> dict[SplitName, T]:
     measured = next((word for word in MEASURED if word in found), None)
     if measured is not None:
         chosen["validation"] = found[measured]
+    return chosen
+
+
+def by_year(where: Path, found: Mapping[str, T]) -> dict[str, T]:
+    """Return the splits of a data set for detection by our names for them: by year, train first.
+
+    What is called "train2017" is "train", and "2017/train" where there are several years. A name
+    without a word for a split stays as it is; a single such one is `alone`.
+
+    Args:
+        where: The data set, for the message and for `alone`.
+        found: By the data's own names.
+
+    Raises:
+        DataError: One split has two names.
+    """
+    dated = {name: _dated(name) for name in found}
+    several = len({year for year, _ in dated.values()}) > 1
+    only = len(found) == 1
+    ranks = {"train": 0, "validation": 1, "test": 2}
+    chosen: dict[str, T] = {}
+    for name, (year, word) in sorted(
+        dated.items(), key=lambda each: (each[1][0], ranks.get(each[1][1], 3), each)
+    ):
+        called = f"{year}/{word}" if several and year else word
+        called = alone(where) if only and word not in ranks else called
+        if called in chosen:
+            raise DataError(f"{where}: two splits would be called {called[:40]!r}; rename one")
+        chosen[called] = found[name]
     return chosen
 
 
@@ -106,6 +139,14 @@ def cut(whole: ImageFiles, images_of: Mapping[SplitName, int]) -> dict[SplitName
         found[name] = whole.take(torch.arange(first, first + images))
         first += images
     return found
+
+
+def _dated(name: str) -> tuple[str, str]:
+    """Return the year at the end of a split's name, if any, and our name for the split."""
+    match = _DATED.fullmatch(name)
+    year, word = (match[2], match[1]) if match else ("", name)
+    plain = word.lower()
+    return year, "validation" if plain in HELD else plain if plain in WORDS else word
 
 
 def _listed(folder: Path) -> list[Path]:
