@@ -190,7 +190,8 @@ class SceneBatches:
     def _read(self, index: int, flip: bool) -> tuple[Tensor, Objects]:
         """Return an image scaled, uint8 (height, width, 3), and its objects in pixels of that."""
         (image_hwc, stored), found = self.aside.readable(index, partial(_decoded, self.scaling))
-        objects, size = self.files.objects[found], (image_hwc.shape[1], image_hwc.shape[0])
+        size = (image_hwc.shape[1], image_hwc.shape[0])
+        objects = self.files.objects[found].within(*stored)
         objects = scaled(objects, size[0] / stored[0], size[1] / stored[1])
         if flip:
             image_hwc, objects = image_hwc.flip(1), flipped(objects, size[0])

@@ -77,7 +77,8 @@ class VggBackbone(nn.Module):
     def each(self, regions_rchw: Tensor) -> Tensor:
         """Return the features (r, `channels`) of regions of `pooled` by `pooled` places."""
         x = self.dropout(F.relu(self.fc6(regions_rchw.flatten(1))))
-        return self.dropout(F.relu(self.fc7(x)))
+        features_rc: Tensor = self.dropout(F.relu(self.fc7(x)))
+        return features_rc
 
 
 Backbone = ResNetBackbone | VggBackbone

@@ -66,7 +66,8 @@ class FasterRCNN(nn.Module):
     def pooled(self, map_1chw: Tensor, regions_r4: Tensor) -> Tensor:
         """Return every region of the map as (r, channels, side, side)."""
         pool = regions.roi_align if self.spec.aligned else regions.roi_pool
-        return pool(map_1chw, regions_r4, self.backbone.pooled, 1 / self.spec.stride)
+        pooled: Tensor = pool(map_1chw, regions_r4, self.backbone.pooled, 1 / self.spec.stride)
+        return pooled
 
     def context(self, map_1chw: Tensor) -> Tensor | None:
         """Return the features (1, channels) of the whole image; None where it is not looked at.

@@ -50,7 +50,9 @@ def measure(model: str, *, batch_images: int = 128, device: str | None = None) -
     data = _images(spec.image_px, batch_images)
     recipe = replace(sample.RECIPES["sample.resnet20"], model=spec, batch_images=batch_images)
     recipe = replace(recipe, data=replace(recipe.data, augment=CropFlip(pad_px=4)))
-    recipe, reason = build.resolved(build.fitted(recipe, data), where)
+    resolved, reason = build.resolved(build.fitted(recipe, data), where)
+    assert isinstance(resolved, Recipe)
+    recipe = resolved
     parts = build.build(recipe, data, seed=0, device=where)
     numbers = iter(range(1, 10**9))
     batch = parts.batch_of(1)

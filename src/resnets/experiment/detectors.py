@@ -85,13 +85,9 @@ def fitted(recipe: DetectorRecipe, data: DetectionData) -> DetectorRecipe:
         raise RecipeError(
             f"model.classes: {data.name} has {classes} classes, got {recipe.model.classes}"
         )
-    wanted = [*recipe.data.train, *([] if recipe.data.held_out_share else [recipe.data.test])]
-    missing = [name for name in wanted if name not in data.splits]
-    if missing:
-        raise DataError(
-            f"{data.name}: has no split {missing[0]!r} but {', '.join(data.splits)}; name those to "
-            "train on with --set 'data.train=[\"train\"]', the one to test on with --set data.test="
-        )
+    for files in split(recipe, data)[:2]:
+        if not files.annotated:
+            raise DataError(f"{data.name}: a split to train or to test on has no annotations")
     return replace(
         recipe,
         data=replace(recipe.data, name=data.name),
@@ -105,13 +101,13 @@ def split(
     """Return what the recipe trains on, what it is evaluated on while it does, and that one's name.
 
     Raises:
-        DataError: One of them has no image.
+        DataError: There is no split of such a name, or one of them has no image.
     """
-    train = AnnotatedFiles.joined([data.splits[name] for name in recipe.data.train])
+    train = data.select(recipe.data.train)
     if recipe.data.held_out_share:
         held_out = round(recipe.data.held_out_share * len(train))
         return *sets.hold_out(train, held_out), "validation"
-    test = data.splits[recipe.data.test]
+    test = data.select([recipe.data.test])
     if not len(train) or not len(test):
         raise DataError(f"{data.name}: has no images to train or to evaluate on")
     return train, test, recipe.data.test

@@ -73,13 +73,15 @@ def evaluate(
         settings: `testing.a=value`, of how the first one's recipe tests.
         precision: Of the layers; by default what the machine is fast in.
         per_class: Whether to tell the precision of each class too.
-        submission: Where to write what was found, in the format of VOC's or COCO's test server.
+        submission: Where to write what was found, as test servers take it: a .json is COCO's, a
+            .txt ILSVRC's, a folder VOC's.
         device: Where to compute.
 
     Raises:
         DataError: The data is not there, or its classes are not those of the detector.
         ResNetsError: The request is wrong.
     """
+    _check_place(submission)
     opened = _open(data, found[0])
     on = hardware.device(device)
     fastest: Any = hardware.precision(on).value if precision is None else precision
@@ -99,7 +101,7 @@ def evaluate(
             bar.advance(1)
     seconds = time.perf_counter() - begun
     if submission is not None:
-        submissions.write(submission, name, files.ids, scoring.found, opened)
+        _submit(submission, name, files, scoring, opened)
     by = found[0].recipe.data.protocol if protocol is None else protocol
     scores = scoring.scores(by)
     return DetectorEvaluation(
@@ -115,6 +117,29 @@ def evaluate(
         data_digest=opened.digest,
         classes=_by_class(scores, detector.classes) if per_class else None,
     )
+
+
+def _check_place(submission: Path | None) -> None:
+    if submission is not None and submission.suffix.lower() not in ("", ".json", ".txt"):
+        raise ResNetsError(
+            f"--submission {submission}: takes a .json for COCO's results, a .txt for ILSVRC's, or "
+            "a folder for VOC's"
+        )
+
+
+def _submit(
+    to: Path, split: str, files: AnnotatedFiles, scoring: Scoring, data: DetectionData
+) -> None:
+    """Write what was found, in the format that the place's name stands for."""
+    kind = to.suffix.lower()
+    if kind == ".json":
+        submissions.write_coco(to, files.ids, scoring.found, data.category_ids)
+    elif kind == ".txt":
+        numbers = range(1, len(files) + 1)
+        submissions.write_ilsvrc(to, numbers, scoring.found, data.category_ids)
+    else:
+        image_set = split.rpartition("/")[2]
+        submissions.write_voc(to, files.ids, scoring.found, data.classes, image_set=image_set)
 
 
 def _open(data: DetectionData | str | Path | None, trained: DetectorCheckpoint) -> DetectionData:

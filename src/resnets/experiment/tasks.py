@@ -8,7 +8,9 @@ from torch import Tensor
 from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.processes import ALONE, Team
 from resnets.data.annotated import DetectionData
+from resnets.data.files import FileData
 from resnets.data.opening import Data
+from resnets.data.sets import DataSet
 from resnets.experiment import build, detectors, transfer
 from resnets.experiment.build import Parts
 from resnets.experiment.transfer import Weights
@@ -155,7 +157,7 @@ def _boxes(data: Data) -> DetectionData:
     )
 
 
-def _labels(data: Data) -> build.Labelled:
+def _labels(data: Data) -> DataSet | FileData:
     if not isinstance(data, DetectionData):
         return data
     raise DataError(

@@ -75,7 +75,7 @@ def _at(path: Path) -> AnyCheckpoint:
         ) from err
 
 
-def data(where: str | Path | None, trained: AnyCheckpoint) -> Data:
+def data(where: str | Path | None, trained: AnyCheckpoint) -> opening_data.Data:
     """Open a data set by its name or path; by default the one a network was trained on.
 
     Raises:
