@@ -17,7 +17,8 @@ LARGEST_LOG = math.log(1000 / 16)
 
 def areas(boxes_n4: Tensor) -> Tensor:
     """Return the area of each box in square pixels, shape (n,)."""
-    return (boxes_n4[:, 2] - boxes_n4[:, 0]) * (boxes_n4[:, 3] - boxes_n4[:, 1])
+    across, down = (boxes_n4[:, 2:] - boxes_n4[:, :2]).unbind(1)
+    return across * down
 
 
 def iou(a_n4: Tensor, b_m4: Tensor) -> Tensor:
@@ -33,8 +34,8 @@ def iou(a_n4: Tensor, b_m4: Tensor) -> Tensor:
     Source: Everingham et al. 2010, sec. 4.2, the overlap of VOC's detections.
     """
     shared_nm = _intersections(a_n4, b_m4)
-    union_nm = areas(a_n4)[:, None] + areas(b_m4) - shared_nm
-    return _share(shared_nm, union_nm)
+    union_nm = (areas(a_n4)[:, None] + areas(b_m4)).sub_(shared_nm)
+    return _divided(shared_nm, union_nm)
 
 
 def coverage(a_n4: Tensor, b_m4: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ def coverage(a_n4: Tensor, b_m4: Tensor) -> Tensor:
     Returns:
         Shape (n, m), in [0, 1], never less than `iou`; 0 where a box of `a_n4` has no area.
     """
-    return _share(_intersections(a_n4, b_m4), areas(a_n4)[:, None])
+    return _divided(_intersections(a_n4, b_m4), areas(a_n4)[:, None])
 
 
 def encode(
@@ -140,16 +141,19 @@ def scale(boxes_n4: Tensor, across: float, down: float) -> Tensor:
     return boxes_n4 * boxes_n4.new_tensor((across, down, across, down))
 
 
+# In place, in what a line before made: a table of 128 x 1024 overlaps then stays in a core's cache,
+# and `nms` takes half the time. The coordinates lie in rows for the same reason.
 def _intersections(a_n4: Tensor, b_m4: Tensor) -> Tensor:
-    a_4n1, b_41m = a_n4.t()[:, :, None], b_m4.t()[:, None, :]
-    across = torch.minimum(a_4n1[2], b_41m[2]) - torch.maximum(a_4n1[0], b_41m[0])
-    down = torch.minimum(a_4n1[3], b_41m[3]) - torch.maximum(a_4n1[1], b_41m[1])
-    return across.clamp(min=0) * down.clamp(min=0)
+    a_left, a_top, a_right, a_bottom = a_n4.t().contiguous()[:, :, None].unbind()
+    b_left, b_top, b_right, b_bottom = b_m4.t().contiguous()[:, None, :].unbind()
+    across = torch.minimum(a_right, b_right).sub_(torch.maximum(a_left, b_left)).clamp_(min=0)
+    down = torch.minimum(a_bottom, b_bottom).sub_(torch.maximum(a_top, b_top)).clamp_(min=0)
+    return across.mul_(down)
 
 
-def _share(part: Tensor, whole: Tensor) -> Tensor:
+def _divided(part: Tensor, whole: Tensor) -> Tensor:
     # Where the whole is 0 so is the part, and 0 divided by anything that is not is 0.
-    return part / whole.clamp(min=torch.finfo(whole.dtype).tiny)
+    return part.div_(whole.clamp(min=torch.finfo(whole.dtype).tiny))
 
 
 def _middle_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:

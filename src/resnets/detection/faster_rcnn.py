@@ -65,9 +65,10 @@ class FasterRCNN(nn.Module):
 
     def pooled(self, map_1chw: Tensor, regions_r4: Tensor) -> Tensor:
         """Return every region of the map as (r, channels, side, side)."""
-        pool = regions.roi_align if self.spec.aligned else regions.roi_pool
-        pooled: Tensor = pool(map_1chw, regions_r4, self.backbone.pooled, 1 / self.spec.stride)
-        return pooled
+        pool = regions.align if self.spec.aligned else regions.pool
+        image_r = torch.zeros(len(regions_r4), dtype=torch.int64, device=regions_r4.device)
+        side, stride = self.backbone.pooled, self.spec.stride
+        return pool(map_1chw, regions_r4, image_r, side=side, stride=stride)
 
     def context(self, map_1chw: Tensor) -> Tensor | None:
         """Return the features (1, channels) of the whole image; None where it is not looked at.

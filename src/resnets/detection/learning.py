@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from resnets.core.spec import spec
 from resnets.detection import boxes, matching, proposals
-from resnets.detection.faster_rcnn import FasterRCNN
+from resnets.detection.faster_rcnn import REGION_STDS, FasterRCNN, Judged
 from resnets.detection.proposals import Proposed, Selection
 
 _PROPOSAL_BETA: Final = 1 / 9  # where smooth L1 turns from square to line; py-faster-rcnn's sigma 3
@@ -59,27 +59,20 @@ def _of_scene(model: FasterRCNN, scene: Any, learning: Learning) -> dict[str, Te
     map_1chw = model.shared(scene.image_1chw)
     proposed = model.propose(map_1chw)
     anchors_n4 = model.anchors(map_1chw)
+    objects = scene.objects
     with torch.autocast(map_1chw.device.type, enabled=False):
         found = _proposal_losses(proposed, anchors_n4, scene, learning)
-        wanted_r4 = proposals.select(proposed, anchors_n4, scene.size, learning.proposed).boxes_r4
-        # The boxes themselves are regions too: at first no proposal comes near any.
-        learnt_n = ~scene.objects.ignored_n
-        wanted_r4 = torch.cat([wanted_r4, scene.objects.boxes_n4[learnt_n]])
-        sampled = matching.sample_regions(
-            matching.match_regions(wanted_r4, scene.objects),
-            learning.regions,
-            learning.foreground_share,
-        )
-    regions_r4 = wanted_r4[sampled.index_n]
+        selected = proposals.select(proposed, anchors_n4, scene.size, learning.proposed)
+        # The objects are regions too: at first no proposal comes near any.
+        offered_r4 = torch.cat([selected.boxes_r4, objects.boxes_n4[~objects.ignored_n]])
+        match = matching.regions(offered_r4, objects.boxes_n4, objects.ignored_n)
+        sample = matching.sample(match.labels_n, learning.regions, learning.foreground_share)
+        regions_r4 = offered_r4[torch.cat([sample.positive_p, sample.negative_q])]
     judged = model.judge(model.pooled(map_1chw, regions_r4), model.context(map_1chw))
     with torch.autocast(map_1chw.device.type, enabled=False):
-        found |= _region_losses(judged, regions_r4, sampled, scene)
-        found["loss"] = (
-            found["proposal_class_loss"]
-            + found["proposal_box_loss"]
-            + found["region_class_loss"]
-            + found["region_box_loss"]
-        )
+        object_p = match.object_n[sample.positive_p]
+        found |= _region_losses(judged, regions_r4, objects, object_p)
+    found["loss"] = torch.stack([v for name, v in found.items() if name.endswith("_loss")]).sum()
     return found
 
 
@@ -91,22 +84,55 @@ def _proposal_losses(
     Source: Ren et al. 2015, eq. (1), with both sums divided by the number of sampled anchors: its
         lambda of 10 divides the second one by about as many.
     """
-    matched = matching.match_anchors(anchors_n4, scene.objects, scene.size)
-    sampled = matching.sample_anchors(matched, learning.anchors)
-    wanted_s = sampled.positive.float()
-    logits_s = proposed.logits_n[sampled.index_n]
-    positive_p = sampled.index_n[sampled.positive]
-    targets_p4 = boxes.encode(
-        scene.objects.boxes_n4[matched.objects_n[positive_p]], anchors_n4[positive_p]
+    objects, (width, height) = scene.objects, scene.size
+    match = matching.anchors(
+        anchors_n4, objects.boxes_n4, objects.ignored_n, height=height, width=width
     )
-    whole = max(1, len(sampled.index_n))
+    sample = matching.sample(match.labels_n, learning.anchors, 0.5)
+    positive_p, chosen_s = sample.positive_p, torch.cat([sample.positive_p, sample.negative_q])
+    wanted_s = torch.zeros(len(chosen_s), device=chosen_s.device)
+    wanted_s[: len(positive_p)] = 1
+    targets_p4 = boxes.encode(objects.boxes_n4[match.object_n[positive_p]], anchors_n4[positive_p])
+    said_p4 = proposed.deltas_n4[positive_p]
     return {
         "proposal_class_loss": F.binary_cross_entropy_with_logits(
-            logits_s, wanted_s, reduction="sum"
+            proposed.logits_n[chosen_s], wanted_s, reduction="sum"
         )
-        / whole,
-        "proposal_box_loss": F.smooth_l1_loss(
-            proposed.deltas_n4[positive_p], targets_p4, reduction="sum", beta=_PROPOSAL_BETA
-        )
-        / whole,
+        / max(1, len(chosen_s)),
+        "proposal_box_loss": _smooth_l1(said_p4, targets_p4, _PROPOSAL_BETA)
+        / max(1, len(chosen_s)),
     }
+
+
+def _region_losses(
+    judged: Judged, regions_r4: Tensor, objects: Any, object_p: Tensor
+) -> dict[str, Tensor]:
+    """Return what the classifier of regions has to learn of an image.
+
+    Args:
+        judged: What it says of every region.
+        regions_r4: Those with an object first.
+        objects: Of the image.
+        object_p: The object of each of those.
+
+    Source: Girshick 2015, eq. (1).
+    """
+    background = judged.logits_rk.shape[1] - 1
+    classes_p = objects.classes_n[object_p]
+    positive = len(object_p)
+    classes_r = torch.full((len(regions_r4),), background, device=regions_r4.device)
+    classes_r[:positive] = classes_p
+    targets_p4 = boxes.encode(objects.boxes_n4[object_p], regions_r4[:positive], REGION_STDS)
+    said_p4 = judged.deltas_rk4[torch.arange(positive, device=classes_p.device), classes_p]
+    whole = max(1, len(regions_r4))
+    wrong_r = judged.logits_rk.detach().argmax(1) != classes_r
+    return {
+        "region_class_loss": F.cross_entropy(judged.logits_rk, classes_r, reduction="sum") / whole,
+        "region_box_loss": _smooth_l1(said_p4, targets_p4, _REGION_BETA) / whole,
+        "region_error_percent": 100 * wrong_r.sum() / whole,
+    }
+
+
+def _smooth_l1(said_n4: Tensor, wanted_n4: Tensor, beta: float) -> Tensor:
+    """Return the sum of the smooth L1 losses; Girshick 2015, eq. (2)."""
+    return F.smooth_l1_loss(said_n4, wanted_n4, reduction="sum", beta=beta)

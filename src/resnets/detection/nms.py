@@ -11,7 +11,7 @@ from torch import Tensor
 
 from resnets.detection import boxes
 
-_BLOCK = 64  # rows; with _COLUMNS of float32 a table of overlaps fits a core's second cache
+_BLOCK = 128  # times _COLUMNS: a table of overlaps that a core's second cache holds
 _COLUMNS = 1024
 
 

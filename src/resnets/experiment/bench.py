@@ -10,9 +10,8 @@ import torch
 
 from resnets.core import hardware
 from resnets.core.errors import RecipeError
-from resnets.data.batches import Batch
 from resnets.data import synthetic
-from resnets.data.batches import CropFlip
+from resnets.data.batches import Batch, CropFlip
 from resnets.data.sets import DataSet, ImageSet
 from resnets.experiment import build
 from resnets.models import zoo

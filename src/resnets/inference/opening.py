@@ -10,8 +10,6 @@ from resnets.core import errors
 from resnets.core.errors import CheckpointError, DataError, ModelError, NewerFormatError
 from resnets.core.random import generator
 from resnets.data import opening as opening_data
-from resnets.data.files import FileData
-from resnets.data.sets import DataSet
 from resnets.inference import checkpoints, converting, published
 from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint
 from resnets.models import making, zoo
