@@ -16,6 +16,7 @@ from resnets.data.sets import DataSet, ImageSet
 from resnets.experiment import build
 from resnets.models import zoo
 from resnets.recipes import sample
+from resnets.recipes.schema import Recipe
 from resnets.training.step import train_step
 
 _WARM_UP = 3

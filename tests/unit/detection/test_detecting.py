@@ -7,9 +7,9 @@ import torch
 
 from resnets.core.errors import ModelError
 from resnets.detection import detecting
-from resnets.detection.detecting import Found, Testing
+from resnets.detection.detecting import Found
 
-TESTING = Testing(smallest_score=0.0)
+TESTING = detecting.Testing(smallest_score=0.0)
 
 
 def found(boxes, scores):

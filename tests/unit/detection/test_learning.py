@@ -10,7 +10,6 @@ from resnets.core.random import seed_layers
 from resnets.data.annotated import AnnotatedFiles
 from resnets.data.scenes import SceneBatches
 from resnets.detection import detecting, learning
-from resnets.detection.detecting import Testing
 from resnets.detection.learning import Learning
 from resnets.detection.scoring import Scoring
 
@@ -81,10 +80,11 @@ def test_a_detector_that_has_learnt_nothing_of_use_does_not_stop_training(
 
 def test_shapes_are_learnt_by_heart(spec, make, scaling):
     """Loss, assignment, decoding and metric agree: what was seen often is found."""
-    files = samples.shapes(8)
+    files, updates = samples.shapes(4), 200
     detector, batches = make(spec).train(), scenes(files, scaling)
-    optimizer = torch.optim.Adam(detector.parameters(), lr=2e-3)
-    for number in range(1, 81):
+    optimizer = torch.optim.Adam(detector.parameters())
+    for number in range(1, updates + 1):
+        optimizer.param_groups[0]["lr"] = 3e-3 * (1 - number / updates)
         optimizer.zero_grad()
         seed_layers(0, number, 0)
         learning.joint(LEARNING)(detector, batches(number))["loss"].backward()
@@ -92,5 +92,7 @@ def test_shapes_are_learnt_by_heart(spec, make, scaling):
     detector.eval()
     scoring = Scoring(files.objects, 2)
     for index in range(len(files)):
-        scoring.add(index, detecting.detect([detector], files.image(index), scaling, Testing()))
+        scoring.add(
+            index, detecting.detect([detector], files.image(index), scaling, detecting.Testing())
+        )
     assert scoring.scores("voc2010").values["ap50_percent"] > 90
