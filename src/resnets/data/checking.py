@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from resnets.core import progress
-from resnets.data import alike, boxed, examining, findings, setting_aside
+from resnets.data import alike, examining, findings, setting_aside
 from resnets.data.alike import Codes
 from resnets.data.boxed import Boxed
 from resnets.data.examining import Bad, Good, Oddity

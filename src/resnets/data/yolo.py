@@ -248,7 +248,9 @@ def _boxes(path: Path) -> Iterator[tuple[int, tuple[float, float, float, float]]
         if not values:
             continue
         label, rest = values[0], values[1:]
-        if not label.is_integer() or (len(rest) != _BOX and (len(rest) < _OUTLINE or len(rest) % 2)):
+        if not label.is_integer() or (
+            len(rest) != _BOX and (len(rest) < _OUTLINE or len(rest) % 2)
+        ):
             raise DataError(
                 f"{path}: line {number}: expected class_index x y width height, or class_index and "
                 f"pairs of an outline, got {line.strip()[:40]!r}"

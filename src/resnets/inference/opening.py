@@ -10,8 +10,7 @@ from resnets.core import errors
 from resnets.core.errors import CheckpointError, DataError, ModelError, NewerFormatError
 from resnets.core.random import generator
 from resnets.data import opening as opening_data
-from resnets.data.files import FileData
-from resnets.data.sets import DataSet
+from resnets.data.opening import Data, Labelled
 from resnets.inference import checkpoints, converting, published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import making, zoo
@@ -65,11 +64,12 @@ def _at(path: Path) -> Checkpoint:
         ) from err
 
 
-def data(where: str | Path | None, trained: Checkpoint) -> DataSet | FileData:
+def data(where: Data | str | Path | None, trained: Checkpoint) -> Labelled:
     """Open a data set by its name or path; by default the one a network was trained on.
 
     Raises:
-        DataError: It is not there; or none is named, and the weights came without theirs.
+        DataError: It is not there, or its images have boxes; or none is named, and the weights came
+            without theirs.
     """
     if where is None:
         if (known := trained.about.get("data")) is None:
@@ -77,7 +77,8 @@ def data(where: str | Path | None, trained: Checkpoint) -> DataSet | FileData:
                 f"{trained.path.name}: these weights came without their data; say --data D"
             )
         where = known["where"]
-    return opening_data.open_data(where)
+    opened = opening_data.open_data(where) if isinstance(where, str | Path) else where
+    return opening_data.labelled(opened)
 
 
 def network(name: str, weights: str | Path, classes: int | None, seed: int) -> Network:
