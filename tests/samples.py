@@ -202,3 +202,96 @@ def boxed(boxes, classes, ignored=()):
         torch.zeros(len(classes), dtype=torch.bool),
         sides_n2.prod(1),
     )
+
+
+def write_voc(folder, lists, objects=None, size=(60, 40)):
+    """Write a year of VOC: pictures, the names that each list has, and the objects of some.
+
+    Args:
+        folder: Its folder.
+        lists: Names by list, "train" and so on.
+        objects: By image: (class, (xmin, ymin, xmax, ymax), difficult) rows, or the XML itself;
+            what is left out has no annotation. By default none has objects.
+        size: Of each picture.
+    """
+    names = sorted({name for some in lists.values() for name in some})
+    given = dict.fromkeys(names, ()) if objects is None else objects
+    for inside in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / inside).mkdir(parents=True)
+    for seed, name in enumerate(names):
+        (folder / f"JPEGImages/{name}.jpg").write_bytes(jpeg(seed, *size))
+        if name in given:
+            told = given[name] if isinstance(given[name], bytes) else voc_xml(given[name], size)
+            (folder / f"Annotations/{name}.xml").write_bytes(told)
+    for split, some in lists.items():
+        (folder / f"ImageSets/Main/{split}.txt").write_text("".join(f"{n}\n" for n in some))
+    return folder
+
+
+def voc_xml(objects, size=(60, 40)):
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    inside = "".join(
+        f"<object><name>{name}</name><difficult>{difficult}</difficult><bndbox>"
+        + "".join(f"<{side}>{at}</{side}>" for side, at in zip(sides, box, strict=True))
+        + "</bndbox></object>"
+        for name, box, difficult in objects
+    )
+    width, height = size
+    sized = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    return f"<annotation>{sized}{inside}</annotation>".encode()
+
+
+def write_coco(folder, splits, categories=((1, "cat"), (3, "dog")), size=(60, 40)):
+    """Write COCO's layout: annotations/instances_SPLIT.json beside SPLIT/.
+
+    Args:
+        folder: Its folder.
+        splits: By name, how many images, and annotations as {"image_id": 1, "bbox": ...}; ids of
+            images begin with 1, and category_id is 1 where none is given.
+    """
+    (folder / "annotations").mkdir(parents=True)
+    for split, (images, annotations) in splits.items():
+        (folder / split).mkdir()
+        for i in range(images):
+            (folder / split / f"{i}.jpg").write_bytes(jpeg(i, *size))
+        tree = coco_tree(images, annotations, categories, size)
+        (folder / f"annotations/instances_{split}.json").write_text(json.dumps(tree))
+    return folder
+
+
+def coco_tree(images, annotations, categories=((1, "cat"), (3, "dog")), size=(60, 40)):
+    width, height = size
+    return {
+        "info": {"description": "made up"},
+        "images": [
+            {"id": i + 1, "file_name": f"{i}.jpg", "width": width, "height": height}
+            for i in range(images)
+        ],
+        "annotations": [
+            {"id": i, "category_id": 1, "iscrowd": 0, "segmentation": [[1, 2, 3, 4]], **each}
+            for i, each in enumerate(annotations)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in categories],
+    }
+
+
+def write_yolo(folder, labels, classes=("cat", "dog"), size=(60, 40)):
+    """Write YOLO's layout: pictures, label files, classes.txt.
+
+    Args:
+        folder: Its folder.
+        labels: By image, "train/a" and so on, the text of its label file; None for none.
+        classes: Names for classes.txt; None for none.
+    """
+    for seed, (name, text) in enumerate(labels.items()):
+        for inside, suffix, content in (
+            ("images", "jpg", jpeg(seed, *size)),
+            ("labels", "txt", None if text is None else text.encode()),
+        ):
+            path = folder / inside / f"{name}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if content is not None:
+                path.write_bytes(content)
+    if classes is not None:
+        (folder / "classes.txt").write_text("\n".join(classes))
+    return folder

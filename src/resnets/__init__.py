@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resnets.data.files import FileData
+    from resnets.data.opening import Data
     from resnets.data.sets import DataSet
     from resnets.evaluation.views import Protocol
     from resnets.experiment.evaluate import Evaluation, Precision, Split
@@ -80,7 +81,7 @@ def inspect(what: "str | Path | Network | Run", *, image_px: int | None = None) 
     return inspection.inspect(_folder(what), image_px)
 
 
-def open_data(where: str | Path) -> "DataSet | FileData":
+def open_data(where: str | Path) -> "Data":
     """Open a data set by name or from a folder. See `resnets data list`."""
     from resnets.data import opening
 

@@ -166,7 +166,9 @@ def pack(
     if quality is not None and shorter_px is None:
         raise DataError("--quality: of the images that are resized; --shorter-px is missing")
     used = packing.QUALITY if quality is None else quality
-    made = packing.pack(opening.open_data(data), out, shorter_px=shorter_px, quality=used)
+    made = packing.pack(
+        opening.labelled(opening.open_data(data)), out, shorter_px=shorter_px, quality=used
+    )
     return {
         "data": made.origin.name,
         "pack": str(out),

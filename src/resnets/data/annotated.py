@@ -133,8 +133,8 @@ class AnnotatedFiles:
         read: Returns the bytes of a file by its index. May be called from several threads.
         annotated: Whether anybody drew boxes: of VOC's and COCO's test splits nobody published any.
             Without, no image has objects, and there is nothing to learn or to measure.
-        sizes_n2: int64, shape (images, 2): width and height in pixels, as the data set says or, where
-            it says nothing, the file's header; 0, 0 where neither does. None: nobody looked.
+        sizes_n2: int64, shape (images, 2): width and height in pixels, as the data set says or,
+            where it says nothing, the file's header; 0, 0 where neither does. None: nobody looked.
         flaws: What was wrong with the annotations, in the order of the images; put right already.
     """
 

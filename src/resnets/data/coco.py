@@ -42,8 +42,8 @@ def read(folder: Path) -> DetectionData:
     """Read every split; a file's name tells which it is: instances_val2017.json, "validation".
 
     Splits are named as by `splits.by_year`. A JSON none of whose images are there is passed over
-    where another's are. What has no "annotations" is a split without annotations. Crowds are ignored
-    objects too. Classes are in the order of the categories' numbers.
+    where another's are. What has no "annotations" is a split without annotations. Crowds are
+    ignored objects too. Classes are in the order of the categories' numbers.
 
     Raises:
         DataError: A JSON is damaged or not COCO's, two have a category of one number and different

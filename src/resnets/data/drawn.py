@@ -180,7 +180,7 @@ def sizes(folder: Path, names: Sequence[str], said_n2: np.ndarray) -> np.ndarray
         int64, shape (images, 2).
     """
     sizes_n2 = said_n2.copy()
-    (unsaid,) = (said_n2 <= 0).any(1).nonzero()
+    (unsaid,) = np.less_equal(said_n2, 0).any(1).nonzero()
     paths = [folder / names[index] for index in unsaid.tolist()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for index, found in zip(unsaid.tolist(), pool.map(images.size, paths), strict=True):
@@ -208,7 +208,7 @@ def _inside(
     reasons: tuple[tuple[FlawKind, np.ndarray], ...] = (
         ("no-number", ~number_n),
         ("unknown-category", label_n < 0),
-        ("unsized", (size_n2 <= 0).any(1)),
+        ("unsized", np.less_equal(size_n2, 0).any(1)),
         ("degenerate", _flat(sure_n4)),
         ("outside", _flat(cut_n4)),
         ("degenerate", _flat(box_n4)),  # a billionth of a pixel is nothing in a float32
@@ -222,7 +222,7 @@ def _inside(
 
 
 def _flat(box_n4: np.ndarray) -> np.ndarray:
-    flat_n: np.ndarray = (box_n4[:, 2:] <= box_n4[:, :2]).any(1)
+    flat_n: np.ndarray = np.less_equal(box_n4[:, 2:], box_n4[:, :2]).any(1)
     return flat_n
 
 

@@ -5,6 +5,7 @@ after it: in brackets, or a line each. Anything else is refused where it is aske
 under other keys. Nothing here can run or read anything.
 """
 
+import itertools
 import re
 from collections.abc import Collection, Iterator
 from typing import Final
@@ -89,7 +90,7 @@ def _in_brackets(text: str, at: str) -> Value:
 def _items(text: str) -> list[str]:
     """Return what is between commas outside of quotes."""
     starts = [0, *(at + 1 for at, char in _unquoted(text) if char == ","), len(text) + 1]
-    return [text[a : b - 1].strip() for a, b in zip(starts, starts[1:], strict=False)]
+    return [text[a : b - 1].strip() for a, b in itertools.pairwise(starts)]
 
 
 def _mapping(items: list[str], at: str) -> dict[str, str]:
@@ -137,4 +138,3 @@ def _unquoted(text: str) -> Iterator[tuple[int, str]]:
         else:
             yield at, char
         before = before if char.isspace() else char
-    return

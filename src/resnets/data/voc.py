@@ -44,10 +44,10 @@ def read(folder: Path) -> DetectionData:
     """Read every split; "difficult" objects are ignored ones.
 
     Splits are "train", "validation" and "test", of a folder with years "2007/train" and so on.
-    "trainval" is read, as "train", where neither train nor validation has a list of its own. Without
-    lists all images with an annotation are one split. A split of which less than half of the images
-    have an annotation is one without annotations. The classes are VOC's 20 where all names are
-    among them, and else the names in their order.
+    "trainval" is read, as "train", where neither train nor validation has a list of its own.
+    Without lists all images with an annotation are one split. A split of which less than half of
+    the images have an annotation is one without annotations. The classes are VOC's 20 where all
+    names are among them, and else the names in their order.
 
     Raises:
         DataError: A list or an annotation is damaged, an annotation has a document type, which may

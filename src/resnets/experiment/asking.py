@@ -279,13 +279,13 @@ def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
 
 
 def _images(data: Data) -> int:
-    if isinstance(data, FileData | DetectionData):
+    if not isinstance(data, DataSet):
         return sum(map(len, data.splits.values()))
     return len(data.train) + len(data.test)
 
 
 def _open(data: Data | str | Path | None, recipe: AnyRecipe | None) -> Data:
-    if isinstance(data, DataSet | FileData | DetectionData):
+    if isinstance(data, Data):
         return data
     if data is None:
         data = "cifar10-sample" if recipe is None else recipe.data.name
@@ -299,6 +299,7 @@ def _open(data: Data | str | Path | None, recipe: AnyRecipe | None) -> Data:
 
 
 def _fitting(data: Data) -> str:
+    data = opening.labelled(data)
     if isinstance(data, FileData):
         if data.name == "imagenet":
             raise DataError(

@@ -13,13 +13,13 @@ from resnets.core.division import Division
 from resnets.core.errors import DataError, RecipeError
 from resnets.core.processes import ALONE, Team
 from resnets.core.random import generator
-from resnets.data import batches, means, sets, stratified
+from resnets.data import batches, means, opening, sets, stratified
 from resnets.data.annotated import AnnotatedFiles
 from resnets.data.batches import Batch, Batches, CropFlip, TrainBatches
 from resnets.data.crops import ResizedCrop, ScaleCrop
 from resnets.data.file_batches import Augmentation, FileBatches
 from resnets.data.files import SPLITS, FileData, ImageFiles
-from resnets.data.opening import Data
+from resnets.data.opening import Data, Labelled
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from resnets.data.scenes import Scaling, SceneBatches
 from resnets.data.sets import DataSet, ImageSet
@@ -103,7 +103,9 @@ def fitted(recipe: Recipe, data: Data) -> Recipe:
         RecipeError: The recipe's network has another number of classes and was not made for
             another data set, or its augmentation is not for such images.
         ModelError: The images are too small for the network.
+        DataError: The images have boxes.
     """
+    data = opening.labelled(data)
     _check_augment(recipe, data)
     classes = len(class_names(data))
     check_image_px(recipe.model, _shorter_px(recipe, data))
@@ -126,7 +128,11 @@ def class_names(data: Data) -> tuple[str, ...]:
 def multiply_adds(recipe: Recipe, data: Data) -> float:
     """Return what a whole run computes: forward and backward passes of all its images."""
     images = recipe.total_steps * recipe.batch_images
-    return 3.0 * cost.measure(recipe.model, _shorter_px(recipe, data)).multiply_adds * images
+    return (
+        3.0
+        * cost.measure(recipe.model, _shorter_px(recipe, opening.labelled(data))).multiply_adds
+        * images
+    )
 
 
 def build(
@@ -158,6 +164,7 @@ def build(
             up with.
     """
     assert recipe.precision != "auto"
+    data = opening.labelled(data)
     divided = division.divide(recipe.batch_images, recipe.part_images, team)
     inputs = (
         _of_files(recipe, data, seed, device, mean_hwc, divided, workers)
@@ -197,8 +204,7 @@ def training_images(recipe: Recipe, data: Data) -> int:
     Raises:
         DataError: There is nothing to evaluate on, or nothing is left to train on.
     """
-    both = split_files(recipe, data) if isinstance(data, FileData) else split(recipe, data)
-    return len(both[0])
+    return len(_labels(recipe, data))
 
 
 def balanced_weights(recipe: Recipe, data: Data) -> tuple[float, ...]:
@@ -209,10 +215,16 @@ def balanced_weights(recipe: Recipe, data: Data) -> tuple[float, ...]:
     Raises:
         DataError: There is nothing to evaluate on, or nothing is left to train on.
     """
-    both = split_files(recipe, data) if isinstance(data, FileData) else split(recipe, data)
-    counts = torch.bincount(both[0].labels_n, minlength=recipe.model.classes).tolist()
+    counts = torch.bincount(_labels(recipe, data), minlength=recipe.model.classes).tolist()
     each = sum(counts) / sum(count > 0 for count in counts)
     return tuple(each / count if count else 1.0 for count in counts)
+
+
+def _labels(recipe: Recipe, data: Data) -> Tensor:
+    """Return the labels of the images that the recipe trains on."""
+    data = opening.labelled(data)
+    both = split_files(recipe, data) if isinstance(data, FileData) else split(recipe, data)
+    return both[0].labels_n
 
 
 def split(recipe: Recipe, data: DataSet) -> tuple[ImageSet, ImageSet]:
@@ -367,7 +379,7 @@ def _augmentation(recipe: Recipe) -> Augmentation:
     return Augmentation(data.augment, data.policy, data.erasing, recipe.mixing, data.repeats)
 
 
-def _check_augment(recipe: Recipe, data: Data) -> None:
+def _check_augment(recipe: Recipe, data: Labelled) -> None:
     kind = recipe.data.augment.kind
     if isinstance(data, FileData):
         if kind == "crop-flip":
@@ -397,7 +409,7 @@ def _check_augment(recipe: Recipe, data: Data) -> None:
         )
 
 
-def _shorter_px(recipe: Recipe, data: Data) -> int:
+def _shorter_px(recipe: Recipe, data: Labelled) -> int:
     """Return the shorter side of the images that the network will see."""
     if isinstance(recipe.data.augment, ScaleCrop | ResizedCrop):
         return recipe.data.augment.crop_px

@@ -15,6 +15,7 @@ from resnets.core.errors import DataError, ResNetsError
 from resnets.core.hardware import PrecisionName
 from resnets.data import imagenet_classes, images, sets
 from resnets.data.files import FileData, ImageFiles
+from resnets.data.opening import Data, Labelled
 from resnets.data.sets import DataSet, ImageSet
 from resnets.evaluation import over_files, views
 from resnets.evaluation.answers import Answers
@@ -81,7 +82,7 @@ class Examination:
 
 def evaluate(
     where: str | Path | Sequence[str | Path],
-    data: DataSet | FileData | str | Path | None = None,
+    data: Data | str | Path | None = None,
     *,
     split: Split | None = None,
     protocol: Protocol = "single-crop",
@@ -116,7 +117,7 @@ def evaluate(
 
 def examine(
     where: str | Path,
-    data: DataSet | FileData | str | Path | None = None,
+    data: Data | str | Path | None = None,
     *,
     split: Split | None = None,
     device: str | None = None,
@@ -141,12 +142,12 @@ def examine(
 
 def _measured(
     where: str | Path | Sequence[str | Path],
-    data: DataSet | FileData | str | Path | None,
+    data: Data | str | Path | None,
     split: Split | None,
     protocol: Protocol,
     precision: Precision,
     device: str | None,
-) -> "tuple[list[Checkpoint], DataSet | FileData, _Done]":
+) -> "tuple[list[Checkpoint], Labelled, _Done]":
     names = [where] if isinstance(where, str | Path) else list(where)
     found = [opening.checkpoint(name) for name in names]
     for other in found[1:]:
@@ -155,7 +156,7 @@ def _measured(
                 f"{other.path}: its classes are not those of {found[0].path}; an ensemble needs "
                 "networks of the same classes"
             )
-    opened = data if isinstance(data, DataSet | FileData) else opening.data(data, found[0])
+    opened = opening.data(data, found[0])
     on = hardware.device(device)
     if isinstance(opened, FileData):
         return found, opened, _over_files(found, opened, split, protocol, precision, on)
@@ -163,7 +164,7 @@ def _measured(
 
 
 def _evaluation(
-    found: Sequence[Checkpoint], data: DataSet | FileData, done: "_Done", per_class: bool
+    found: Sequence[Checkpoint], data: Labelled, done: "_Done", per_class: bool
 ) -> Evaluation:
     total = done.counted.total
     return Evaluation(

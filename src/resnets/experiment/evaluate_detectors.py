@@ -143,7 +143,7 @@ def _submit(
 
 
 def _open(data: DetectionData | str | Path | None, trained: DetectorCheckpoint) -> DetectionData:
-    opened = data if isinstance(data, DetectionData) else opening.data(data, trained)
+    opened = opening.any_data(data, trained)
     if isinstance(opened, DetectionData):
         return opened
     raise DataError(f"{opened.name}: has no boxes, and {trained.path} is a detector; say --data D")

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from resnets.core import artifacts
 from resnets.core.errors import RunError
-from resnets.data.files import FileData
-from resnets.data.sets import DataSet
+from resnets.data.opening import Data
 from resnets.experiment import evaluate, journal, manifests
 from resnets.experiment.page import (
     certainty,
@@ -30,7 +29,7 @@ _STYLE: Final = Path(__file__).parent / "page" / "style.css"
 
 def write(
     run_folder: str | Path,
-    data: DataSet | FileData | None = None,
+    data: Data | None = None,
     findings: Mapping[str, Any] | None = None,
     device: str | None = None,
 ) -> Path:
@@ -58,7 +57,7 @@ def write(
             f"{folder}: this run is not finished; `resnets train --resume {folder}` continues it"
         )
     checkpoint = checkpoints.classifier(checkpoints.read(folder / FINISHED))
-    opened = opening.data(None, checkpoint) if data is None else data
+    opened = opening.data(data, checkpoint)
     lines = artifacts.read_lines(folder / journal.JOURNAL)
     story = Story(
         name=folder.resolve().name,

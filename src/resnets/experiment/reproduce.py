@@ -189,7 +189,7 @@ def _open(name: str, study: Study, data: Data | str | Path | None, quick: bool) 
     opened = opening.open_data(data) if isinstance(data, str | Path) else data
     if files and isinstance(opened, DataSet):
         raise DataError(f"{name}: trains on image files, as ImageNet has; {opened.name} has none")
-    return opened if files else opening.in_memory(opened)
+    return opening.labelled(opened) if files else opening.in_memory(opened)
 
 
 def _write(

@@ -8,9 +8,7 @@ from torch import Tensor
 from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.processes import ALONE, Team
 from resnets.data.annotated import DetectionData
-from resnets.data.files import FileData
 from resnets.data.opening import Data
-from resnets.data.sets import DataSet
 from resnets.experiment import build, detectors, transfer
 from resnets.experiment.build import Parts
 from resnets.experiment.transfer import Weights
@@ -29,7 +27,7 @@ def fitted(recipe: AnyRecipe, data: Data) -> AnyRecipe:
     """
     if isinstance(recipe, DetectorRecipe):
         return detectors.fitted(recipe, _boxes(data))
-    return build.fitted(recipe, _labels(data))
+    return build.fitted(recipe, data)
 
 
 def class_names(data: Data) -> tuple[str, ...]:
@@ -45,14 +43,14 @@ def training_images(recipe: AnyRecipe, data: Data) -> int:
     """
     if isinstance(recipe, DetectorRecipe):
         return len(detectors.split(recipe, _boxes(data))[0])
-    return build.training_images(recipe, _labels(data))
+    return build.training_images(recipe, data)
 
 
 def multiply_adds(recipe: AnyRecipe, data: Data) -> float:
     """Return what a whole run computes: forward and backward passes of all its images."""
     if isinstance(recipe, DetectorRecipe):
         return detectors.multiply_adds(recipe)
-    return build.multiply_adds(recipe, _labels(data))
+    return build.multiply_adds(recipe, data)
 
 
 def built(
@@ -72,7 +70,7 @@ def built(
         )
     return build.build(
         recipe,
-        _labels(data),
+        data,
         seed=seed,
         device=device,
         mean_hwc=mean_hwc,
@@ -137,7 +135,7 @@ def balanced(recipe: AnyRecipe, data: Data) -> AnyRecipe:
     """
     if isinstance(recipe, DetectorRecipe):
         raise RecipeError("--set class_weights=balanced: is for classifiers; leave it out")
-    return replace(recipe, class_weights=build.balanced_weights(recipe, _labels(data)))
+    return replace(recipe, class_weights=build.balanced_weights(recipe, data))
 
 
 def beginning_with(recipe: AnyRecipe, weights: str) -> AnyRecipe:
@@ -154,13 +152,4 @@ def _boxes(data: Data) -> DetectionData:
     raise DataError(
         f"{data.name}: has images with classes, and a detector learns from boxes; train "
         "folder.finetune on it, or name data in the layout of VOC, COCO or YOLO"
-    )
-
-
-def _labels(data: Data) -> DataSet | FileData:
-    if not isinstance(data, DetectionData):
-        return data
-    raise DataError(
-        f"{data.name}: has images with boxes, and a classifier learns from classes; train "
-        "detect.finetune on it"
     )

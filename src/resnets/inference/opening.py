@@ -10,6 +10,7 @@ from resnets.core import errors
 from resnets.core.errors import CheckpointError, DataError, ModelError, NewerFormatError
 from resnets.core.random import generator
 from resnets.data import opening as opening_data
+from resnets.data.opening import Data, Labelled
 from resnets.inference import checkpoints, converting, published
 from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint
 from resnets.models import making, zoo
@@ -73,7 +74,16 @@ def _at(path: Path) -> AnyCheckpoint:
         ) from err
 
 
-def data(where: str | Path | None, trained: AnyCheckpoint) -> opening_data.Data:
+def data(where: Data | str | Path | None, trained: Checkpoint) -> Labelled:
+    """Open a data set for a classifier; see `any_data`.
+
+    Raises:
+        DataError: As from there, or its images have boxes.
+    """
+    return opening_data.labelled(any_data(where, trained))
+
+
+def any_data(where: Data | str | Path | None, trained: AnyCheckpoint) -> Data:
     """Open a data set by its name or path; by default the one a network was trained on.
 
     Raises:
@@ -85,7 +95,7 @@ def data(where: str | Path | None, trained: AnyCheckpoint) -> opening_data.Data:
                 f"{trained.path.name}: these weights came without their data; say --data D"
             )
         where = known["where"]
-    return opening_data.open_data(where)
+    return opening_data.open_data(where) if isinstance(where, str | Path) else where
 
 
 def network(name: str, weights: str | Path, classes: int | None, seed: int) -> Network:

@@ -102,9 +102,9 @@ def test_counts_are_those_of_all_files_and_of_those_that_cannot_be_read(report):
     }
     by_class = {each.name: each for each in report.by_class}
     assert list(by_class) == ["cat", "dog", "empty", "owl"]
-    assert by_class["dog"].images == {"train": 25, "validation": 4}
+    assert by_class["dog"].counts == {"train": 25, "validation": 4}
     assert by_class["dog"].unreadable == {"train": 2, "validation": 0}
-    assert by_class["empty"].images == {"train": 0, "validation": 0}
+    assert by_class["empty"].counts == {"train": 0, "validation": 0}
 
 
 EXPECTED = {
