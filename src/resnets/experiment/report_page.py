@@ -1,8 +1,8 @@
 """A finished run as one page: report.html, which needs no other file and loads nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from resnets.core import artifacts
 from resnets.core.errors import RunError
@@ -64,9 +64,7 @@ def write(
         checkpoint=checkpoint,
         manifest=manifest,
         records=lines,
-        examination=evaluate.examine(
-            folder / FINISHED, opened, split=journal.split(lines), device=device
-        ),
+        examination=evaluate.examine(folder / FINISHED, opened, split=_split(lines), device=device),
         check=opened.check().to_dict() if findings is None else findings,
     )
     path = folder / PAGE
@@ -103,3 +101,7 @@ def html(story: Story) -> bytes:
             sections,
         ),
     )
+
+
+def _split(records: Sequence[Mapping[str, Any]]) -> Literal["test", "validation"]:
+    return "test" if journal.split(records) == "test" else "validation"

@@ -338,12 +338,18 @@ def test_a_run_without_its_momentum_would_end_in_other_bits(interrupted, finishe
     assert weights(interrupted) != weights(finished.folder)
 
 
-def test_resuming_computes_with_as_many_threads_as_the_run_began_with(interrupted, loop):
+@pytest.mark.parametrize(("said", "threads"), [(None, 1), ("2", 2)])
+def test_resuming_computes_with_the_threads_the_run_began_with_unless_others_are_said(
+    interrupted, loop, monkeypatch, said, threads
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
     seen = []
     loop.after_each(lambda number: seen.append(torch.get_num_threads()))
-    torch.set_num_threads(2)
+    torch.set_num_threads(2)  # as torch does at its start where nothing or 2 is said
     run.resume(interrupted)
-    assert set(seen) == {1}
+    assert set(seen) == {threads}
 
 
 def test_a_run_outside_the_main_thread_trains_to_the_same_bits(tiny, train, finished, tmp_path):
