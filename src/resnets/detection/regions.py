@@ -23,7 +23,7 @@ def pool(
 ) -> Tensor:
     """Return the maximum of the features in each of side x side bins of each box.
 
-    A box's edges are rounded to cells of the map, half a cell up; of n cells bin i of p spans
+    A box's edges are rounded to cells of the map, halves away from 0; of n cells bin i of p spans
     those from floor(i n / p) to ceil((i + 1) n / p), so that neighbours may share some. What lies
     outside the map counts for nothing, and a bin with nothing in it is 0. The gradient goes to the
     first cell, row by row, that has the maximum.
@@ -248,15 +248,16 @@ def _interpolation(
     """Return how much of each cell is in the mean over each bin's points, (r, side, cells)."""
     bin_r = extent_r / side
     if sampling_ratio is None:
-        points_r = bin_r.ceil().clamp(min=1)
-        most = int(points_r.max()) if len(points_r) else 1
+        points_r = bin_r.ceil()
+        most = int(points_r.max()) if len(points_r) else 0
     else:
         points_r, most = torch.full_like(bin_r, sampling_ratio), sampling_ratio
     bin_r11, points_r11 = bin_r[:, None, None], points_r[:, None, None]
+    divisor_r11 = points_r11.clamp(min=1)  # a box of no size has no points, and is 0
     i_p1 = torch.arange(side, device=begin_r.device)[:, None]
     k_g = torch.arange(most, device=begin_r.device)
-    at_rpg = begin_r[:, None, None] + i_p1 * bin_r11 + (k_g + 0.5) * bin_r11 / points_r11
+    at_rpg = begin_r[:, None, None] + i_p1 * bin_r11 + (k_g + 0.5) * bin_r11 / divisor_r11
     counts_rpg = (k_g < points_r11) & (at_rpg >= -1) & (at_rpg <= cells)
     near_rpgw = at_rpg.clamp(0, cells - 1)[..., None] - torch.arange(cells, device=begin_r.device)
     weights_rpgw = (1 - near_rpgw.abs()).clamp(min=0).where(counts_rpg[..., None], 0)
-    return weights_rpgw.sum(2) / points_r11
+    return weights_rpgw.sum(2) / divisor_r11
