@@ -5,6 +5,7 @@ return a small square map for each box, differentiable with respect to the featu
 gradient. The maps have channels last in memory, whatever the features have.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ def pool(
 ) -> Tensor:
     """Return the maximum of the features in each of side x side bins of each box.
 
-    A box's edges are rounded to cells of the map, half a cell up; of n cells bin i of p spans
+    A box's edges are rounded to cells of the map, halves away from 0; of n cells bin i of p spans
     those from floor(i n / p) to ceil((i + 1) n / p), so that neighbours may share some. What lies
     outside the map counts for nothing, and a bin with nothing in it is 0. The gradient goes to the
     first cell, row by row, that has the maximum.
@@ -45,7 +46,7 @@ def pool(
     Deviation: edges of bins are whole numbers from whole numbers. The original multiplies and
     rounds float32, and where that is not exact a bin may have one more row or column.
     """
-    count, channels, height, width = features_nchw.shape
+    _, channels, height, width = features_nchw.shape
     bins = _bins(boxes_r4, image_r, side, stride, height, width)
     maps_nhwc = features_nchw.permute(0, 2, 3, 1).contiguous()
     pooled_bc: Tensor = _Maximum.apply(maps_nhwc, bins)
@@ -186,9 +187,9 @@ class _Maximum(torch.autograd.Function):
                 wide, wide_columns = _widened(wide, 2, wide_columns, columns), columns
                 tall, tall_rows = wide, 1
             tall, tall_rows = _widened(tall, 1, tall_rows, rows), rows
-            for part in chosen.split(max(1, _LOOKED_UP // channels)):
-                found = tall.flatten(0, 2).index_select(0, _places(bins, part, tall))
-                pooled_bc.index_copy_(0, part, found)
+            places, cells_xc = _places(bins, chosen, tall), tall.flatten(0, 2)
+            for part, place in _parts(chosen, places, channels):
+                pooled_bc.index_copy_(0, part, cells_xc.index_select(0, place))
         ctx.bins = bins
         ctx.save_for_backward(maps_nhwc, pooled_bc)
         return pooled_bc
@@ -198,25 +199,20 @@ class _Maximum(torch.autograd.Function):
     def backward(ctx: Any, slope_bc: Tensor) -> tuple[Tensor, None]:
         maps_nhwc, pooled_bc = ctx.saved_tensors
         bins: _Bins = ctx.bins
-        cells_xc = maps_nhwc.flatten(0, 2)
+        cells_xc, (width, channels) = maps_nhwc.flatten(0, 2), maps_nhwc.shape[2:]
         # Many bins add to one cell, too many for a type of few digits.
-        slope_xc = torch.zeros_like(
-            cells_xc, dtype=torch.promote_types(slope_bc.dtype, torch.float32)
-        )
-        width, channels = maps_nhwc.shape[2:]
+        slope_xc = torch.zeros_like(cells_xc, dtype=_at_least_float32(cells_xc.dtype))
         for columns, rows, chosen in bins.by_size():
-            for part in chosen.split(max(1, _LOOKED_UP // channels)):
-                first = _places(bins, part, maps_nhwc)
+            for part, place in _parts(chosen, _places(bins, chosen, maps_nhwc), channels):
                 highest, left = pooled_bc[part], slope_bc[part].to(slope_xc.dtype)
-                for row in range(rows):
-                    for column in range(columns):
-                        cell = first + row * width + column
-                        # 1 where the cell has the maximum, else 0; the first one takes all that is
-                        # left, and leaves 0 for those after it.
-                        has_it = cells_xc.index_select(0, cell).eq_(highest)
-                        taken = has_it.to(left.dtype).mul_(left)
-                        slope_xc.index_add_(0, cell, taken)
-                        left.sub_(taken)
+                for row, column in itertools.product(range(rows), range(columns)):
+                    cell = place + (row * width + column)
+                    # 1 where the cell has the maximum, else 0: the first one takes all that is
+                    # left, and leaves 0 to those after it.
+                    has_it = cells_xc.index_select(0, cell).eq_(highest)
+                    taken = has_it.to(left.dtype).mul_(left)
+                    slope_xc.index_add_(0, cell, taken)
+                    left.sub_(taken)
         return slope_xc.view_as(maps_nhwc).to(maps_nhwc.dtype), None
 
 
@@ -237,21 +233,31 @@ def _places(bins: _Bins, part: Tensor, maps_nhwc: Tensor) -> Tensor:
     return rows * width + bins.left_b[part]
 
 
+def _parts(chosen: Tensor, places: Tensor, channels: int) -> Iterator[tuple[Tensor, Tensor]]:
+    size = max(1, _LOOKED_UP // max(channels, 1))
+    yield from zip(chosen.split(size), places.split(size), strict=True)
+
+
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
 def _interpolation(
     begin_r: Tensor, extent_r: Tensor, side: int, cells: int, sampling_ratio: int | None
 ) -> Tensor:
     """Return how much of each cell is in the mean over each bin's points, (r, side, cells)."""
     bin_r = extent_r / side
     if sampling_ratio is None:
-        points_r = bin_r.ceil().clamp(min=1)
-        most = int(points_r.max()) if len(points_r) else 1
+        points_r = bin_r.ceil()
+        most = int(points_r.max()) if len(points_r) else 0
     else:
         points_r, most = torch.full_like(bin_r, sampling_ratio), sampling_ratio
     bin_r11, points_r11 = bin_r[:, None, None], points_r[:, None, None]
+    divisor_r11 = points_r11.clamp(min=1)  # a box of no size has no points, and is 0
     i_p1 = torch.arange(side, device=begin_r.device)[:, None]
     k_g = torch.arange(most, device=begin_r.device)
-    at_rpg = begin_r[:, None, None] + i_p1 * bin_r11 + (k_g + 0.5) * bin_r11 / points_r11
+    at_rpg = begin_r[:, None, None] + i_p1 * bin_r11 + (k_g + 0.5) * bin_r11 / divisor_r11
     counts_rpg = (k_g < points_r11) & (at_rpg >= -1) & (at_rpg <= cells)
     near_rpgw = at_rpg.clamp(0, cells - 1)[..., None] - torch.arange(cells, device=begin_r.device)
     weights_rpgw = (1 - near_rpgw.abs()).clamp(min=0).where(counts_rpg[..., None], 0)
-    return weights_rpgw.sum(2) / points_r11
+    return weights_rpgw.sum(2) / divisor_r11
