@@ -81,7 +81,7 @@ def judged(there, found):
 @pytest.mark.parametrize("seed", range(3))
 def test_cocos_numbers_are_those_of_cocos_own_tool(seed):
     there, found = zip(*(image(seed, index) for index in range(IMAGES)), strict=True)
-    *ours, by_class, _ = astuple(coco_ap.measure(found, there, CLASSES))
+    by_class, _, *ours = astuple(coco_ap.measure(found, there, CLASSES))
     twelve, each_class = judged(there, found)
     assert all(0.01 < value < 0.99 for value in twelve)
     np.testing.assert_allclose(ours, twelve, rtol=0, atol=1e-12)

@@ -32,6 +32,8 @@ class CocoAP:
     """Average precision and recall in [0, 1]; NaN where there is no object to be found.
 
     Args:
+        by_class: `ap` of each class, in the order of the labels.
+        by_class50: `ap50` of each.
         ap: The mean over overlaps of 0.5, 0.55, ..., 0.95 and over classes: COCO's main number.
         ap50: At an overlap of 0.5.
         ap75: At an overlap of 0.75.
@@ -44,10 +46,10 @@ class CocoAP:
         ar_small: `ar100` of objects below 32 x 32 square pixels.
         ar_medium: From there to 96 x 96.
         ar_large: Beyond.
-        by_class: `ap` of each class, in the order of the labels.
-        by_class50: `ap50` of each.
     """
 
+    by_class: tuple[float, ...]
+    by_class50: tuple[float, ...]
     ap: float
     ap50: float
     ap75: float
@@ -60,8 +62,6 @@ class CocoAP:
     ar_small: float
     ar_medium: float
     ar_large: float
-    by_class: tuple[float, ...]
-    by_class50: tuple[float, ...]
 
 
 def check() -> None:
@@ -104,9 +104,9 @@ def measure(found: Sequence[Detections], objects: Sequence[Objects], classes: in
     precision_trkam = judge.eval["precision"]  # by overlap, recall, class, area, detections
     own_trk = precision_trkam[:, :, :, _ALL_AREAS, _DETECTIONS_100]
     return CocoAP(
-        *(_known(value) for value in judge.stats),
-        by_class=tuple(_known(own_trk[:, :, k].mean()) for k in range(classes)),
-        by_class50=tuple(_known(own_trk[_IOU_50, :, k].mean()) for k in range(classes)),
+        tuple(_known(own_trk[:, :, k].mean()) for k in range(classes)),
+        tuple(_known(own_trk[_IOU_50, :, k].mean()) for k in range(classes)),
+        *map(_known, judge.stats),
     )
 
 
@@ -146,10 +146,12 @@ def _detections(of: Detections) -> list[dict[str, Any]]:
     # To the left of and above the image, as large as they were: there they find nothing.
     sizes_n2 = np.nan_to_num(boxes_n4[aside_n, 2:], nan=1.0, posinf=1.0, neginf=1.0)
     boxes_n4[aside_n] = np.concatenate([-2 * sizes_n2, sizes_n2], axis=1)
+    # Only the order counts: a NaN comes behind everything, an infinite score before that.
+    ranks_n = np.where(np.isnan(scores_n), -np.inf, scores_n.clip(min=np.finfo(np.float64).min))
     rows = zip(
         boxes_n4.tolist(),
         of.classes_n.tolist(),
-        np.where(np.isnan(scores_n), -np.inf, scores_n).tolist(),
+        ranks_n.tolist(),
         boxes_n4[:, 2:].prod(1).tolist(),
         strict=True,
     )

@@ -98,7 +98,7 @@ def test_a_box_that_is_not_finite_is_a_mistake(value):
 
 def test_a_score_that_is_nan_is_a_mistake_behind_all_others():
     there = [objects((*SMALL, 0)), objects((*LARGE, 0))]
-    said = [found((*SMALL, 0, math.nan)), found((*LARGE, 0, -1e30), (*SMALL, 0, math.nan))]
+    said = [found((*SMALL, 0, math.nan)), found((*LARGE, 0, -math.inf), (*SMALL, 0, math.nan))]
     measured = coco_ap.measure(said, there, 1)
     assert measured.ar100 == pytest.approx(0.5)
     assert measured.ap_large == pytest.approx(1)

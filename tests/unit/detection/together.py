@@ -1,8 +1,8 @@
 """What several processes collect, for test_scoring.py: python together.py SIZE FOLDER
 
 Forks SIZE processes, which connect as under torchrun and answer each its part of the images of
-`split`. Each writes FOLDER/RANK.json: every number that one process has alone, and those they have together
-whether each goes forwards or backwards.
+`split`. Each writes FOLDER/RANK.json: every number that one process has alone, and those that they
+have together, going forwards and going backwards.
 """
 
 import json
