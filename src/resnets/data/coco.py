@@ -26,6 +26,7 @@ _IDS: Final = tuple(number for number in range(1, 91) if number not in _UNUSED)
 # Words that a file's name has beside the split's.
 _WORDS: Final = {"instances", "annotations", "coco", "labels", "image", "info"}
 _OTHERS: Final = ("captions_", "person_keypoints_", "panoptic_", "stuff_")
+_INSTANCES: Final = "instances_"
 _UNANNOTATED: Final = "image_info_"
 _PEEKED_BYTES: Final = 1 << 20
 _KEYS: Final = (b'"images"', b'"annotations"', b'"categories"')
@@ -75,7 +76,7 @@ def looks_like(path: Path) -> bool:
 def _found(folder: Path) -> dict[str, Path]:
     """Return the JSON of each split, by the split's name in the file's or the folder's."""
     inside = [path for path in _jsons(folder / _OFFICIAL) if not path.name.startswith(_OTHERS)]
-    instances = [path for path in inside if path.name.startswith("instances_")]
+    instances = [path for path in inside if path.name.startswith(_INSTANCES)]
     tests = [path for path in inside if path.name.startswith(_UNANNOTATED)]
     for paths in (
         [*tests, *instances] if instances else inside,
@@ -94,7 +95,8 @@ def _found(folder: Path) -> dict[str, Path]:
 def _jsons(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if not path.name.startswith(".") and path.is_file() and looks_like(path):
+            named = path.name.startswith(_INSTANCES) and folder.name == _OFFICIAL
+            if not path.name.startswith(".") and path.is_file() and (named or looks_like(path)):
                 yield path
 
 

@@ -88,7 +88,7 @@ def decode_and_look(
 
 
 def size(path: Path) -> tuple[int, int] | None:
-    """Return an image's width and height from its header, as stored; EXIF does not turn it.
+    """Return from its header the width and height that an image has once `decode` read it.
 
     May be called from several threads.
 

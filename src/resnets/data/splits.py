@@ -60,7 +60,7 @@ def by_year(where: Path, found: Mapping[str, T]) -> dict[str, T]:
         DataError: One split has two names.
     """
     dated = {name: _dated(name) for name in found}
-    several = len({year for year, _ in dated.values()}) > 1
+    several = len({year for year, _ in dated.values() if year}) > 1
     only = len(found) == 1
     ranks = {"train": 0, "validation": 1, "test": 2}
     chosen: dict[str, T] = {}

@@ -259,3 +259,26 @@ def test_decoding_in_many_threads_gives_the_same_and_leaves_the_warnings_alone(t
     finally:
         sys.setswitchinterval(interval)
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_the_header_tells_the_size_that_decoding_gives(tmp_path, kind):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    draw = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    more = {"lossless": True} if kind == "WEBP" else {}  # larger than what is read at first
+    file = tmp_path / "a"
+    Image.fromarray(draw).save(
+        file, kind, **(more if kind in ("BMP", "GIF") else {"exif": turned, **more})
+    )
+    assert images.size(file) == images.decode(file.read_bytes(), "a").size
+    assert set(images.size(file)) == {200, 150}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]
+)
+def test_what_is_no_image_has_no_size(tmp_path, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert images.size(tmp_path / "a.jpg") is None
+    assert images.size(tmp_path) is images.size(tmp_path / "none") is None

@@ -2,7 +2,9 @@ import pytest
 
 from resnets.core.errors import DataError
 from resnets.data import opening
-from samples import archive, jpeg, shard, table, write_table
+from resnets.data.annotated import DetectionData
+from resnets.data.files import FileData
+from samples import archive, jpeg, shard, table, write_coco, write_table, write_voc, write_yolo
 
 
 @pytest.mark.parametrize("name", ["cifar10-sample", "synthetic"])
@@ -116,3 +118,66 @@ def test_a_folder_that_may_not_be_listed_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)$"):
         opening.open_data(tmp_path)
+
+
+BOX = {"image_id": 1, "bbox": [1, 1, 9, 9]}
+
+
+@pytest.fixture
+def boxes(tmp_path):
+    """Three data sets with boxes, each beside what would otherwise be class folders."""
+    write_voc(tmp_path / "voc", {"train": ["a", "b"]})
+    write_coco(tmp_path / "coco", {"train": (2, [BOX]), "val": (1, [])})
+    write_yolo(tmp_path / "yolo", {"train/a": "0 0.5 0.5 1 1", "val/b": "0 0.5 0.5 1 1"})
+    for kind in ("voc", "coco", "yolo"):
+        (tmp_path / kind / "more").mkdir()
+        (tmp_path / kind / "more" / "x.jpg").write_bytes(jpeg(0))
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco", "yolo"])
+def test_folders_of_a_data_set_with_boxes_are_no_classes(boxes, kind):
+    data = opening.open_data(boxes / kind)
+    assert isinstance(data, DetectionData)
+    assert data.where == str(boxes / kind)
+    assert opening.with_boxes(data) is data
+    with pytest.raises(DataError, match="images with boxes, for detection; this needs one class"):
+        opening.labelled(data)
+    with pytest.raises(DataError, match="for detection"):
+        opening.in_memory(data)
+
+
+def test_what_has_one_class_an_image_has_no_boxes():
+    data = opening.open_data("synthetic")
+    assert opening.labelled(data) is data
+    with pytest.raises(DataError, match=r"synthetic: images with one class each; this needs boxes"):
+        opening.with_boxes(data)
+
+
+def test_two_kinds_of_boxes_in_a_folder_are_refused_and_a_file_tells_which(boxes):
+    write_yolo(boxes / "coco", {"train/a": "0 0.5 0.5 1 1"})
+    with pytest.raises(DataError, match="COCO's JSON and YOLO's labels are here; leave one"):
+        opening.open_data(boxes / "coco")
+    data = opening.open_data(boxes / "coco/annotations/instances_train.json")
+    assert data.splits["train"].names == ("train/0.jpg", "train/1.jpg")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        "annotations/notes.json",
+        "annotations/a.xml",
+        "Annotations/a.xml",
+        "labels/a.jpg",
+        "data.yaml",
+        "classes.txt",
+        "config.json",
+    ],
+)
+def test_class_folders_stay_class_folders(tmp_path, beside):
+    for name in ("images/a.jpg", "cats/b.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(jpeg(0))
+    (tmp_path / beside).parent.mkdir(exist_ok=True)
+    (tmp_path / beside).write_bytes(b'{"images": 3}' if beside == "config.json" else b"train: x\n")
+    assert isinstance(opening.open_data(tmp_path), FileData)

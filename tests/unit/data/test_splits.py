@@ -69,3 +69,31 @@ def test_files_that_tell_no_split_are_one_split_by_themselves_and_an_error_besid
 def test_where_there_are_none_there_is_no_split(tmp_path):
     put(tmp_path, "a.txt", "data", "val")
     assert found(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        (["val2017", "train2017"], ["train", "validation"]),
+        (["test-dev2017", "Valid", "TRAIN"], ["train", "validation", "test-dev"]),
+        (["val2017", "train2014", "val2014"], ["2014/train", "2014/validation", "2017/validation"]),
+        (["extra", "train2012", "val2007"], ["extra", "2007/validation", "2012/train"]),
+        (["default"], ["validation"]),
+        (["b", "a"], ["a", "b"]),
+        (["2017"], ["validation"]),
+        ([], []),
+    ],
+)
+def test_splits_for_detection_are_named_by_year_and_train_comes_first(tmp_path, names, called):
+    assert list(splits.by_year(tmp_path, dict.fromkeys(names))) == called
+
+
+def test_a_lone_split_without_a_word_is_train_where_the_folder_is(tmp_path):
+    assert list(splits.by_year(tmp_path / "train", {"all": 0})) == ["train"]
+
+
+def test_two_names_of_one_split_are_refused(tmp_path):
+    with pytest.raises(DataError, match="two splits would be called 'validation'; rename one"):
+        splits.by_year(tmp_path, {"val": 0, "valid": 1})
+    with pytest.raises(DataError, match="two splits would be called 'train'"):
+        splits.by_year(tmp_path, {"train": 0, "train2012": 1})
