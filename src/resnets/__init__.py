@@ -38,6 +38,7 @@ def model(
     *,
     weights: "str | Path | Run | None" = None,
     classes: int | None = None,
+    in_channels: int | None = None,
     seed: int = 0,
 ) -> "Network":
     """Return a network of the zoo, newly initialised or with weights.
@@ -47,28 +48,34 @@ def model(
         weights: A run, a checkpoint file, or a name of `resnets weights list`.
         classes: Number of classes; by default that of the weights, or the paper's. Where the
             weights have another, the last layer is new.
+        in_channels: Of its images; by default 3, or those of the weights. 1 takes the brightness
+            of normalised RGB. Where the weights are of coloured images, those of the first layer
+            are adapted (see `resnets.inference.channels`).
         seed: Of the initial weights (He et al. 2015, sec. 3.4).
 
     Raises:
-        ModelError: There is no network of that name, or the weights are of another.
+        ModelError: There is no network of that name, or the weights are of another, or it takes
+            no such number of classes or channels.
         CheckpointError: The weights are missing or damaged.
         FetchError: They are published and cannot be fetched.
     """
     from resnets.inference import opening
 
     if weights is None:
-        return _new(name, classes, seed)
-    return opening.network(name, _folder(weights), classes, seed)
+        return _new(name, classes, in_channels, seed)
+    return opening.network(name, _folder(weights), classes, seed, in_channels)
 
 
-def _new(name: str, classes: int | None, seed: int) -> "Network":
+def _new(name: str, classes: int | None, in_channels: int | None, seed: int) -> "Network":
     from dataclasses import replace
 
     from resnets.core.random import generator
     from resnets.models import making, network, zoo
 
     spec = zoo.named(name)
-    made = making.make(spec if classes is None else replace(spec, classes=classes))
+    if classes is not None:
+        spec = replace(spec, classes=classes)
+    made = making.make(spec if in_channels is None else zoo.taking(spec, in_channels))
     network.he_init(made, generator(seed, "init"))
     return made
 

@@ -21,7 +21,7 @@ from resnets.data.sets import ImageSet
 from resnets.evaluation.central_view import CentralView
 from resnets.experiment import probing
 from resnets.experiment.build import Parts
-from resnets.inference import opening, published
+from resnets.inference import channels, opening, published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import zoo
 from resnets.models.making import Network
@@ -169,7 +169,8 @@ def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str
         _check_readable(parts.evaluator.files)
     model = parts.model
     new = set() if _same(classes, found.classes) else _heads(model)
-    tensors = {n: t for n, t in found.model.items() if n.rpartition(".")[0] not in new}
+    theirs = channels.tensors(found, recipe.model.in_channels)
+    tensors = {n: t for n, t in theirs.items() if n.rpartition(".")[0] not in new}
     own = {n: t for n, t in model.state_dict().items() if n.rpartition(".")[0] not in new}
     if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
         raise ModelError(
