@@ -98,7 +98,7 @@ def train(
     recipe: str | None = None,
     *,
     data: "DataSet | FileData | str | Path | None" = None,
-    model: str | None = None,
+    model: "str | Network | None" = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -111,14 +111,22 @@ def train(
     tensorboard: bool = False,
     settings: tuple[str, ...] = (),
 ) -> "Run":
-    """Train a recipe by its name and return the finished run. See `resnets train`."""
+    """Train a recipe by its name and return the finished run. See `resnets train`.
+
+    A network that `model` made may stand for its name: the run begins with a copy of it, as with
+    `weights`. Once it has batch statistics it is a trained one, whose last layer is new unless its
+    classes are called as the data's (docs/finetune.md); before, it begins as it is.
+    """
     from resnets.experiment import asking
+
+    name = model if isinstance(model, str) else None
 
     return asking.start(
         recipe,
         data,
         asking.Changes(
-            model=model,
+            model=name,
+            network=None if isinstance(model, str) else model,
             epochs=epochs,
             batch_images=batch_size,
             rate=lr,

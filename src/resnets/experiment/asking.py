@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from resnets.core import launcher
-from resnets.core.errors import DataError, RecipeError, ResNetsError
+from resnets.core.errors import DataError, RecipeError, ResNetsError, RunError
 from resnets.data import imagenet, opening
 from resnets.data.files import FileData
 from resnets.data.opening import Data
@@ -17,7 +17,9 @@ from resnets.data.sets import DataSet
 from resnets.experiment import build, manifests, report_page, run, transfer
 from resnets.experiment.machine import Compile
 from resnets.experiment.run import Run
+from resnets.inference import origins
 from resnets.models import zoo
+from resnets.models.making import Network
 from resnets.recipes import catalogue, codec, rates
 from resnets.recipes import folder as folder_recipes
 from resnets.recipes.schema import Recipe, Transfer
@@ -34,6 +36,8 @@ class Changes:
 
     Args:
         model: A network's name; its classes are fitted to the data.
+        network: A network that `resnets.model` made, instead of a name: it is trained, as it is,
+            and a copy of it, so that it stays as it was.
         epochs: Passes over the training images; the schedule is stretched in proportion.
         batch_images: Images in a batch. The number of updates stays; the rate follows by the
             recipe's `rate_rule`, where it is not set too.
@@ -50,6 +54,12 @@ class Changes:
     rate: float | None = None
     settings: Sequence[str] = ()
     weights: str | Path | None = None
+    network: Network | None = None
+
+    @property
+    def beginning(self) -> str | Path | Network | None:
+        """What to begin from, if anything was named."""
+        return self.weights if self.network is None else self.network
 
     def apply(self, recipe: Recipe, data: Data) -> Recipe:
         """Return the recipe with these changes, fitted to the data.
@@ -144,6 +154,10 @@ def start(
     recipe = None if name is None else catalogue.named(name)
     if changes.model is not None:
         zoo.named(changes.model)  # a wrong name is said before any data is fetched
+    if changes.network is not None:
+        origins.check(changes.network)
+        if changes.weights is not None:
+            raise RecipeError("weights: the network that was given has its own; name one of both")
     opened = _open(data, recipe)
     if recipe is None:
         name = _fitting(opened)
@@ -191,8 +205,11 @@ def resume(
         own = codec.from_tree(manifest["recipe"])
         opened = opened or _open(manifest["data"]["where"], None)
         base = own
-        if name is not None:
-            began = manifest.get("weights", {}).get("where")
+        began = manifest.get("weights", {}).get("where")
+        given = "weights" in manifest and began is None  # as a module, which no name brings back
+        if given and name not in (None, manifest["name"]):
+            raise RunError(f"{folder}: began with {manifest['name']}, not {name}")
+        if name is not None and not given:
             weighed = replace(changes, weights=changes.weights or began)
             base, _ = _fitted(catalogue.named(name), name, weighed, opened)
         elif changes.weights is not None:
@@ -217,10 +234,12 @@ def _fitted(
 
     Settings that decide on either come first. From scratch there are no weights.
     """
-    of_weights = changes.model is None and recipe.transfer is not None
-    if changes.weights is not None and recipe.transfer is None:
-        began = Transfer(weights="", fixed_bn=not recipe.true_averages)
-        recipe = replace(recipe, transfer=began)
+    own = (
+        recipe.transfer is None and changes.network is None
+    )  # the recipe's network, or a named one
+    of_weights = changes.model is None and not own
+    if changes.beginning is not None:
+        recipe = replace(recipe, transfer=_began(recipe, changes.network))
     recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
     if name == folder_recipes.FINETUNE and isinstance(data, FileData):
         recipe = folder_recipes.holding_out(recipe, splits=len(data.splits))
@@ -228,15 +247,23 @@ def _fitted(
     return _for_weights(recipe, changes, data, network=not of_weights)
 
 
+def _began(recipe: Recipe, network: Network | None) -> Transfer:
+    """Return how a recipe goes on from weights; a new network begins as it is, from scratch."""
+    began = recipe.transfer or Transfer(weights="", fixed_bn=not recipe.true_averages)
+    if network is not None and origins.is_new(network):
+        return replace(began, head="kept", fixed_bn=False)
+    return began
+
+
 def _for_weights(
     recipe: Recipe, changes: Changes, data: Data, *, network: bool
 ) -> tuple[Recipe, transfer.Weights | None]:
     """Return the recipe for the weights that it begins with, and these; None from scratch."""
     if recipe.transfer is None:
-        if changes.weights is not None:
-            raise RecipeError("transfer: null is from scratch; leave that or --weights out")
+        if changes.beginning is not None:
+            raise RecipeError("transfer: null is from scratch; leave that or the weights out")
         return recipe, None
-    where = changes.weights or recipe.transfer.weights
+    where = recipe.transfer.weights if changes.beginning is None else changes.beginning
     build.fitted(replace(recipe, data=replace(recipe.data, name="")), data)  # before any fetching
     weights = transfer.Weights.of(where)
     classes = len(build.class_names(data))

@@ -15,7 +15,7 @@ from resnets.core.errors import RunError
 from resnets.core.processes import Team
 from resnets.data.preprocess import Preprocess
 from resnets.experiment import provenance
-from resnets.inference.checkpoints import FINISHED, MANIFEST
+from resnets.inference.checkpoints import BEGINNING, FINISHED, MANIFEST, STATES
 from resnets.recipes import codec
 from resnets.recipes.schema import Recipe
 
@@ -115,6 +115,8 @@ def check_empty(out: Path) -> None:
 
 def _is_remains(path: Path) -> bool:
     """Tell what a run leaves that was killed before it had a manifest."""
+    if path.name == STATES and path.is_dir():
+        return all(each.name == BEGINNING or _is_remains(each) for each in path.iterdir())
     return path.name == artifacts.LOCK or path.match(".*.partial")
 
 

@@ -12,7 +12,7 @@ from resnets.core.random import generator
 from resnets.data import opening as opening_data
 from resnets.data.files import FileData
 from resnets.data.sets import DataSet
-from resnets.inference import channels, checkpoints, converting, published
+from resnets.inference import channels, checkpoints, converting, origins, published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import making, zoo
 from resnets.models.making import Network
@@ -120,4 +120,5 @@ def network(
             if layer.out_features != other.out_features:
                 made.set_submodule(place, other)
         made.spec = new.spec
+    origins.remember(made, found)
     return made.train()
