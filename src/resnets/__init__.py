@@ -39,6 +39,7 @@ def model(
     *,
     weights: "str | Path | Run | None" = None,
     classes: int | None = None,
+    in_channels: int | None = None,
     seed: int = 0,
 ) -> "Network":
     """Return a network of the zoo, newly initialised or with weights.
@@ -48,28 +49,34 @@ def model(
         weights: A run, a checkpoint file, or a name of `resnets weights list`.
         classes: Number of classes; by default that of the weights, or the paper's. Where the
             weights have another, the last layer is new.
+        in_channels: Of its images; by default 3, or those of the weights. 1 takes the brightness
+            of normalised RGB. Where the weights are of coloured images, those of the first layer
+            are adapted (see `resnets.inference.channels`).
         seed: Of the initial weights (He et al. 2015, sec. 3.4).
 
     Raises:
-        ModelError: There is no network of that name, or the weights are of another.
+        ModelError: There is no network of that name, or the weights are of another, or it takes
+            no such number of classes or channels.
         CheckpointError: The weights are missing or damaged.
         FetchError: They are published and cannot be fetched.
     """
     from resnets.inference import opening
 
     if weights is None:
-        return _new(name, classes, seed)
-    return opening.network(name, _folder(weights), classes, seed)
+        return _new(name, classes, in_channels, seed)
+    return opening.network(name, _folder(weights), classes, seed, in_channels)
 
 
-def _new(name: str, classes: int | None, seed: int) -> "Network":
+def _new(name: str, classes: int | None, in_channels: int | None, seed: int) -> "Network":
     from dataclasses import replace
 
     from resnets.core.random import generator
     from resnets.models import making, network, zoo
 
     spec = zoo.named(name)
-    made = making.make(spec if classes is None else replace(spec, classes=classes))
+    if classes is not None:
+        spec = replace(spec, classes=classes)
+    made = making.make(spec if in_channels is None else zoo.taking(spec, in_channels))
     network.he_init(made, generator(seed, "init"))
     return made
 
@@ -92,7 +99,7 @@ def train(
     recipe: str | None = None,
     *,
     data: "DataSet | FileData | str | Path | None" = None,
-    model: str | None = None,
+    model: "str | Network | None" = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -105,14 +112,22 @@ def train(
     tensorboard: bool = False,
     settings: tuple[str, ...] = (),
 ) -> "Run":
-    """Train a recipe by its name and return the finished run. See `resnets train`."""
+    """Train a recipe by its name and return the finished run. See `resnets train`.
+
+    A network that `model` made may stand for its name: the run begins with a copy of it, as with
+    `weights`. Once it has batch statistics it is a trained one, whose last layer is new unless its
+    classes are called as the data's (docs/finetune.md); before, it begins as it is.
+    """
     from resnets.experiment import asking
+
+    name = model if isinstance(model, str) else None
 
     return asking.start(
         recipe,
         data,
         asking.Changes(
-            model=model,
+            model=name,
+            network=None if isinstance(model, str) else model,
             epochs=epochs,
             batch_images=batch_size,
             rate=lr,

@@ -17,6 +17,7 @@ from resnets.core.division import WHOLE, Share
 from resnets.core.errors import DataError
 from resnets.core.processes import ALONE, Team
 from resnets.core.spec import spec
+from resnets.data import preprocess
 from resnets.data.order import Order
 from resnets.data.sets import ImageSet
 
@@ -93,13 +94,18 @@ def mean_image(images: ImageSet) -> Tensor:
     return (total / (255 * len(images))).float()
 
 
-def prepare(images_nhwc: Tensor, mean_hwc: Tensor, std_hwc: Tensor | None = None) -> Tensor:
+def prepare(
+    images_nhwc: Tensor, mean_hwc: Tensor, std_hwc: Tensor | None = None, channels: int = 3
+) -> Tensor:
     """Turn uint8 images into what the network takes: scaled to [0, 1], less a mean, over a std.
+
+    Then they become as many channels as it takes (`preprocess.as_channels`).
 
     Deviation: the scale of [0, 1]. BN after conv1 makes the result the same at any scale.
     """
     centred = images_nhwc.float().div_(255).sub_(mean_hwc)
-    return (centred if std_hwc is None else centred.div_(std_hwc)).permute(0, 3, 1, 2)
+    ready_nhwc = centred if std_hwc is None else centred.div_(std_hwc)
+    return preprocess.as_channels(ready_nhwc.permute(0, 3, 1, 2), channels)
 
 
 class TrainBatches:
@@ -112,6 +118,7 @@ class TrainBatches:
         seed: The run's seed.
         batch_images: Images in a batch.
         device: Where the set is kept and the batches are made.
+        channels: Of an image, as the network takes it.
     """
 
     def __init__(
@@ -123,12 +130,14 @@ class TrainBatches:
         seed: int,
         batch_images: int,
         device: torch.device,
+        channels: int = 3,
     ) -> None:
         self.images = len(images)
         self.batch_images = batch_images
         self.seed = seed
         self.augment = augment
         self.device = device
+        self.channels = channels
         self.order = Order(self.images, batch_images, seed)
         self.labels_n = images.labels_n.to(device)
         # The mean is padded like the images, so the padding is zero once it is subtracted.
@@ -150,7 +159,8 @@ class TrainBatches:
         mean = self.mean_windows[nothing, choices.top_n, choices.left_n]
         made = images.float().div_(255).sub_(mean)
         made = torch.where(choices.flip_n[:, None, None, None], made.flip(2), made)
-        return Batch(made.permute(0, 3, 1, 2), self.labels_n[index_n])
+        images_nchw = preprocess.as_channels(made.permute(0, 3, 1, 2), self.channels)
+        return Batch(images_nchw, self.labels_n[index_n])
 
     def _draw(self, epoch: int, index_n: np.ndarray) -> np.ndarray:
         """Return top, left and flip of those images in that epoch, shape (3, n)."""
@@ -172,6 +182,7 @@ def in_order(
     *,
     batch_images: int,
     device: torch.device,
+    channels: int = 3,
     team: Team = ALONE,
 ) -> Iterator[Batch]:
     """Yield the whole set once, in order and unaugmented; the last batch may be smaller.
@@ -183,7 +194,7 @@ def in_order(
     for first in range(team.rank * batch_images, len(images), team.size * batch_images):
         part = slice(first, first + batch_images)
         pixels = images.images_nhwc[part].to(device)
-        yield Batch(prepare(pixels, mean), images.labels_n[part].to(device))
+        yield Batch(prepare(pixels, mean, channels=channels), images.labels_n[part].to(device))
 
 
 def _windows(images_nhwc: Tensor, pad_px: int) -> Tensor:

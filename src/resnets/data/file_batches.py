@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from resnets.core.division import WHOLE, Share
-from resnets.data import crops, cutting, erasing, mixing, operations, policies
+from resnets.data import crops, cutting, erasing, mixing, operations, policies, preprocess
 from resnets.data.batches import Batch, Mixed
 from resnets.data.crops import Cut, ResizedCrop, ScaleCrop
 from resnets.data.erasing import RandomErasing
@@ -66,6 +66,7 @@ class FileBatches:
         batch_images: Images in a batch.
         device: Where the batches are wanted.
         std: What each channel is then divided by.
+        channels: Of an image, as the network takes it.
         aside: What keeps count of the images of `files` that cannot be read, and finds others.
         shares: What will be asked for of every batch, in this order; by default all of it at once.
         workers: How many threads read and cut; `processors()` of them unless said otherwise.
@@ -81,6 +82,7 @@ class FileBatches:
         batch_images: int,
         device: torch.device,
         std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        channels: int = 3,
         aside: SettingAside | None = None,
         shares: Sequence[Share] = (WHOLE,),
         workers: int | None = None,
@@ -90,6 +92,7 @@ class FileBatches:
         self.augmentation = augmentation
         self.side_px = augmentation.cut.crop_px
         self.device = device
+        self.channels = channels
         self.order = Order(self.images, batch_images, seed, augmentation.repeats)
         self.aside = SettingAside(files) if aside is None else aside
         self._labels_n = files.labels_n
@@ -204,7 +207,7 @@ class FileBatches:
         return cutting.cut(content, name, cut.box, self.side_px, how)
 
     def _ready(self, reading: "_Reading") -> Tensor:
-        """Flip, scale, light and erase on the device: float32, (n, 3, side, side)."""
+        """Flip, scale, light and erase on the device: float32, (n, channels, side, side)."""
         pixels_nhwc = reading.pixels_nhwc.to(self.device, non_blocking=True)
         pixels_nchw = pixels_nhwc.permute(0, 3, 1, 2)
         for flipped in reading.flipped:
@@ -226,7 +229,7 @@ class FileBatches:
         if reading.erased_n4 is not None:
             boxes_n4 = torch.from_numpy(reading.erased_n4).to(self.device)
             images_nchw = erasing.erase(images_nchw, boxes_n4)
-        return images_nchw
+        return preprocess.as_channels(images_nchw, self.channels)
 
     def _needs_before(self, share: Share) -> bool:
         """Tell whether the image before a share's first one is mixed into that."""

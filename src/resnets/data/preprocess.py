@@ -4,7 +4,9 @@ import math
 from typing import Final, Literal
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from resnets.core.errors import DataError
 from resnets.core.spec import spec
@@ -15,6 +17,8 @@ FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamp
 # Of RGB in [0, 1], over ImageNet's training set.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# How much of red, green and blue is in a brightness: ITU-R BT.601, as Pillow's mode L has it.
+LUMA: Final = (0.299, 0.587, 0.114)
 
 
 @spec
@@ -41,6 +45,31 @@ class Preprocess:
             raise DataError(f"preprocessing.std: must be positive, got {self.std}")
         if self.mean is not None and not all(map(math.isfinite, self.mean)):
             raise DataError(f"preprocessing.mean: must be finite, got {self.mean}")
+
+
+def as_channels(images_nchw: Tensor, channels: int) -> Tensor:
+    """Return prepared images for a network that takes so many channels of them.
+
+    Args:
+        images_nchw: Normalised RGB, (n, 3, h, w).
+        channels: 3, or 1 for the brightness of each pixel. Of a grey picture that is its level,
+            normalised with `grey`.
+    """
+    if channels != 1:
+        return images_nchw
+    luma = torch.tensor(LUMA, device=images_nchw.device).view(1, 3, 1, 1)
+    return (images_nchw * luma).sum(1, keepdim=True)
+
+
+def grey(mean_c: Tensor, std_c: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the deviation of a grey level that RGB's come to by `as_channels`.
+
+    Args:
+        mean_c: Of RGB in [0, 1], (3,).
+        std_c: The same.
+    """
+    share_c = torch.tensor(LUMA, device=std_c.device) / std_c
+    return (share_c * mean_c).sum() / share_c.sum(), 1 / share_c.sum()
 
 
 def resize(image: Image.Image, side_px: int, interpolation: Interpolation) -> Image.Image:

@@ -29,6 +29,7 @@ class CentralView:
         preprocess: The square that the network wants.
         mean_hwc: What to subtract from RGB in [0, 1].
         device: Where the network is.
+        channels: Of an image, as the network takes it.
         team: Who evaluates.
     """
 
@@ -38,6 +39,7 @@ class CentralView:
     preprocess: Preprocess
     mean_hwc: Tensor
     device: torch.device
+    channels: int = 3
     team: Team = ALONE
 
     def count(self, model: nn.Module) -> TopK:
@@ -51,7 +53,7 @@ class CentralView:
         std_hwc = torch.tensor(self.preprocess.std, device=self.device).view(1, 1, 3)
 
         def log_scores(images_nhwc: Tensor) -> Tensor:
-            ready = batches.prepare(images_nhwc.to(self.device), mean_hwc, std_hwc)
+            ready = batches.prepare(images_nhwc.to(self.device), mean_hwc, std_hwc, self.channels)
             logits: Tensor = model(ready)
             return logits.log_softmax(dim=1)
 

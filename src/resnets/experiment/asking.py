@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from resnets.core import launcher
-from resnets.core.errors import DataError, RecipeError, ResNetsError
+from resnets.core.errors import DataError, RecipeError, ResNetsError, RunError
 from resnets.data import imagenet, opening
 from resnets.data.annotated import DetectionData
 from resnets.data.files import FileData
@@ -19,6 +19,7 @@ from resnets.experiment import manifests, report_page, run, tasks, transfer
 from resnets.experiment.machine import Compile
 from resnets.experiment.run import Run
 from resnets.models import zoo
+from resnets.models.making import Network
 from resnets.recipes import catalogue, codec, rates
 from resnets.recipes import detect as detect_recipes
 from resnets.recipes import folder as folder_recipes
@@ -45,6 +46,8 @@ class Changes:
 
     Args:
         model: A network's name; its classes are fitted to the data.
+        network: A network that `resnets.model` made, instead of a name: it is trained, as it is,
+            and a copy of it, so that it stays as it was.
         epochs: Passes over the training images; the schedule is stretched in proportion.
         batch_images: Images in a batch. The number of updates stays; the rate follows by the
             recipe's `rate_rule`, where it is not set too.
@@ -61,6 +64,12 @@ class Changes:
     rate: float | None = None
     settings: Sequence[str] = ()
     weights: str | Path | None = None
+    network: Network | None = None
+
+    @property
+    def beginning(self) -> str | Path | Network | None:
+        """What to begin from, if anything was named."""
+        return self.weights if self.network is None else self.network
 
     def apply(self, recipe: AnyRecipe, data: Data) -> AnyRecipe:
         """Return the recipe with these changes, fitted to the data.
@@ -152,6 +161,10 @@ def start(
     recipe = None if name is None else catalogue.named(name)
     if changes.model is not None:
         zoo.named(changes.model)  # a wrong name is said before any data is fetched
+    if changes.network is not None:
+        origins.check(changes.network)
+        if changes.weights is not None:
+            raise RecipeError("weights: the network that was given has its own; name one of both")
     opened = _open(data, recipe)
     if recipe is None:
         name = _fitting(opened)
@@ -199,8 +212,11 @@ def resume(
         own = codec.from_tree(manifest["recipe"])
         opened = opened or _open(manifest["data"]["where"], None)
         base = own
-        if name is not None:
-            began = manifest.get("weights", {}).get("where")
+        began = manifest.get("weights", {}).get("where")
+        given = "weights" in manifest and began is None  # as a module, which no name brings back
+        if given and name not in (None, manifest["name"]):
+            raise RunError(f"{folder}: began with {manifest['name']}, not {name}")
+        if name is not None and not given:
             weighed = replace(changes, weights=changes.weights or began)
             base, _ = _fitted(catalogue.named(name), name, weighed, opened)
         elif changes.weights is not None:
@@ -223,9 +239,11 @@ def _fitted(
 
     Settings that decide on either come first. From scratch there are no weights.
     """
-    of_weights = changes.model is None and name in _OF_WEIGHTS and recipe.transfer is not None
-    if changes.weights is not None and recipe.transfer is None:
-        recipe = tasks.beginning_with(recipe, "")
+    # Else it is the recipe's, or one that was named.
+    theirs = changes.network is not None or (recipe.transfer is not None and name in _OF_WEIGHTS)
+    of_weights = changes.model is None and theirs
+    if changes.beginning is not None:
+        recipe = tasks.beginning_from(recipe, changes.network)
     recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
     if name == folder_recipes.FINETUNE and isinstance(data, FileData):
         assert isinstance(recipe, Recipe)
@@ -243,10 +261,10 @@ def _for_weights(
 ) -> tuple[AnyRecipe, transfer.Weights | None]:
     """Return the recipe for the weights that it begins with, and these; None from scratch."""
     if recipe.transfer is None:
-        if changes.weights is not None:
-            raise RecipeError("transfer: null is from scratch; leave that or --weights out")
+        if changes.beginning is not None:
+            raise RecipeError("transfer: null is from scratch; leave that or the weights out")
         return recipe, None
-    where = changes.weights or recipe.transfer.weights
+    where = recipe.transfer.weights if changes.beginning is None else changes.beginning
     classes = len(tasks.class_names(data))
     tasks.fitted(tasks.for_classes(recipe, classes, ""), data)  # before any fetching
     weights = transfer.Weights.of(where)

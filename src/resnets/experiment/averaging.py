@@ -118,6 +118,7 @@ def _of_small(classifier: Classifier, train: sets.ImageSet) -> tuple[Iterator[Te
             seed=int(checkpoint.about["seed"]),
             batch_images=recipe.batch_images,
             device=classifier.device,
+            channels=checkpoint.spec.in_channels,
         )
         parts = divide(recipe.batch_images, recipe.part_images, ALONE).shares
         return over_epoch(made, parts), _whole_batches(made) * made.batch_images

@@ -30,7 +30,7 @@ from resnets.evaluation.single_view import SingleView
 from resnets.models import cost, freezing, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
-from resnets.models.spec import check_image_px
+from resnets.models.spec import check_image_px, check_takes_images
 from resnets.recipes.detector import AnyRecipe
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
 from resnets.recipes.schedule import Plateau
@@ -102,11 +102,12 @@ def fitted(recipe: Recipe, data: Data) -> Recipe:
     Raises:
         RecipeError: The recipe's network has another number of classes and was not made for
             another data set, or its augmentation is not for such images.
-        ModelError: The images are too small for the network.
+        ModelError: The images are too small for the network, or it takes other channels.
         DataError: The images have boxes.
     """
     data = opening.labelled(data)
     _check_augment(recipe, data)
+    check_takes_images(recipe.model)
     classes = len(class_names(data))
     check_image_px(recipe.model, _shorter_px(recipe, data))
     if recipe.data.name == data.name and recipe.model.classes != classes:
@@ -284,7 +285,12 @@ def _of_images(
 
     def in_order() -> Iterator[Batch]:
         return batches.in_order(
-            held_out, mean, batch_images=EVALUATION_BATCH_IMAGES, device=device, team=team
+            held_out,
+            mean,
+            batch_images=EVALUATION_BATCH_IMAGES,
+            device=device,
+            channels=recipe.model.in_channels,
+            team=team,
         )
 
     return _Inputs(
@@ -295,6 +301,7 @@ def _of_images(
             seed=seed,
             batch_images=recipe.batch_images,
             device=device,
+            channels=recipe.model.in_channels,
         ),
         SingleView("validation" if recipe.data.held_out_images else "test", in_order, team),
         Preprocess(resize_px=side, crop_px=side, interpolation="bicubic", mean=None, std=_ONES),
@@ -315,7 +322,7 @@ def _of_files(
     """Photos are cut at random places, changed and mixed as the recipe says; tested in one view."""
     wanted = tested_view(recipe)
     train, held_out = split_files(recipe, data)
-    team, aside = divided.team, SettingAside(train)
+    team, aside, channels = divided.team, SettingAside(train), recipe.model.in_channels
     mean = mean_hwc
     if mean is None and wanted.mean is None:
         mean = means.central(train, wanted, aside, team)
@@ -330,11 +337,14 @@ def _of_files(
             batch_images=recipe.batch_images,
             device=device,
             std=wanted.std,
+            channels=channels,
             aside=aside,
             shares=divided.shares,
             workers=workers,
         ),
-        CentralView("validation", held_out, recipe.model.classes, wanted, mean, device, team),
+        CentralView(
+            "validation", held_out, recipe.model.classes, wanted, mean, device, channels, team
+        ),
         wanted,
         mean,
         train,

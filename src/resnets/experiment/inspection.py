@@ -80,7 +80,8 @@ class Inspection:
 
     def _title(self) -> str:
         side = self.cost.image_px
-        return f"{self.name}: {self.cost.depth} layers, one image of 3x{side}x{side}"
+        size = f"{self.spec.in_channels}x{side}x{side}"
+        return f"{self.name}: {self.cost.depth} layers, one image of {size}"
 
     def _stages(self) -> list[list[str]]:
         """Return the table of stages; the paper's beside it where the paper has the network."""

@@ -17,7 +17,7 @@ from resnets.data.preprocess import Preprocess
 from resnets.data.scenes import Scaling
 from resnets.experiment import provenance
 from resnets.inference import checkpoints
-from resnets.inference.checkpoints import FINISHED, MANIFEST
+from resnets.inference.checkpoints import BEGINNING, FINISHED, MANIFEST, STATES
 from resnets.recipes import codec
 from resnets.recipes.detector import AnyRecipe
 
@@ -117,6 +117,8 @@ def check_empty(out: Path) -> None:
 
 def _is_remains(path: Path) -> bool:
     """Tell what a run leaves that was killed before it had a manifest."""
+    if path.name == STATES and path.is_dir():
+        return all(each.name == BEGINNING or _is_remains(each) for each in path.iterdir())
     return path.name == artifacts.LOCK or path.match(".*.partial")
 
 

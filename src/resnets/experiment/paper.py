@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from resnets.models import zoo
-from resnets.models.spec import ModelSpec, ResNetSpec, VggSpec
+from resnets.models.spec import COLOURS, ModelSpec, ResNetSpec, VggSpec
 
 # He et al. 2015, Table 1, last row, 1e9
 MULTIPLY_ADDS: Final = {18: "1.8", 34: "3.6", 50: "3.8", 101: "7.6", 152: "11.3"}
@@ -73,6 +73,8 @@ def printed(spec: ModelSpec) -> Printed | None:
 
     Source: He et al. 2015, Table 1; sec. 3.3; sec. 4.2, Table 6.
     """
+    if spec.in_channels != COLOURS:
+        return None
     if isinstance(spec, VggSpec) and spec.depth in MULTIPLY_ADDS_VGG:
         return Printed("sec. 3.3", {}, f"{MULTIPLY_ADDS_VGG[spec.depth]}e9 multiply-adds")
     if not isinstance(spec, ResNetSpec) or spec.shortcut == "highway":

@@ -54,6 +54,7 @@ def features(
     device = network.head.weight.device
     mean_hwc, std_hwc = mean_hwc.to(device), torch.tensor(std, device=device).view(1, 1, 3)
     dtype = hardware.DTYPES[hardware.precision(device).value]  # type: ignore[index]
+    channels = network.spec.in_channels
     ready = copy.copy(fused.fuse(network, dtype))  # fuse may return the network itself
     ready._modules = {**ready._modules, "head": nn.Identity()}
     together = _TOGETHER[device.type]
@@ -71,7 +72,9 @@ def features(
             }
             if views:
                 views_nhwc = torch.from_numpy(np.stack(list(views.values()))).to(device)
-                made.append(ready(batches.prepare(views_nhwc, mean_hwc, std_hwc)).float().clone())
+                made.append(
+                    ready(batches.prepare(views_nhwc, mean_hwc, std_hwc, channels)).float().clone()
+                )
                 read += views
             bar.advance(len(part))
     if not made:

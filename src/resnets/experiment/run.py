@@ -182,7 +182,7 @@ def start(
             tasks.start(parts, recipe, weights.checkpoint, data, team)
         folder = Path(team.led(lambda: str(manifests.new_folder(out, name))))
         with _alone(folder, team):
-            manifest = team.led(lambda: _begin(folder, manifest))
+            manifest = team.led(lambda: _begin(folder, manifest, weights))
             return _train(folder, manifest, parts, recipe, None, team)
 
 
@@ -260,7 +260,7 @@ def _resume(
             workers=workers,
         )
         if own.transfer is not None and state is None:  # killed before it was first saved
-            found = transfer.opened(manifest["weights"]["where"], own.transfer.weights)
+            found = transfer.opened(transfer.place(folder, manifest), own.transfer.weights)
             tasks.start(parts, own, found, data, team)
         return _train(folder, manifest, parts, own, state, team)
 
@@ -270,8 +270,10 @@ def _begun_before(out: Path | None) -> bool:
     return out is not None and launcher.restarted() and (out.expanduser() / MANIFEST).exists()
 
 
-def _begin(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def _begin(folder: Path, manifest: dict[str, Any], weights: Weights | None) -> dict[str, Any]:
     manifests.check_empty(folder)
+    if weights is not None:
+        weights.keep(folder)
     manifests.write(folder, manifest)
     return manifest
 

@@ -12,8 +12,10 @@ from resnets.data.opening import Data
 from resnets.experiment import build, detectors, transfer
 from resnets.experiment.build import Parts
 from resnets.experiment.transfer import Weights
+from resnets.inference import origins
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import zoo
+from resnets.models.making import Network
 from resnets.models.spec import ResNetSpec, VggSpec
 from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.schema import Transfer
@@ -136,6 +138,21 @@ def balanced(recipe: AnyRecipe, data: Data) -> AnyRecipe:
     if isinstance(recipe, DetectorRecipe):
         raise RecipeError("--set class_weights=balanced: is for classifiers; leave it out")
     return replace(recipe, class_weights=build.balanced_weights(recipe, data))
+
+
+def beginning_from(recipe: AnyRecipe, network: Network | None) -> AnyRecipe:
+    """Return the recipe beginning with weights; a new network begins as it is, from scratch.
+
+    Args:
+        recipe: Of any task.
+        network: Which was given, if it was no file or name.
+    """
+    if isinstance(recipe, DetectorRecipe):
+        return recipe
+    began = recipe.transfer or Transfer(weights="", fixed_bn=not recipe.true_averages)
+    if network is not None and origins.is_new(network):
+        began = replace(began, head="kept", fixed_bn=False)
+    return replace(recipe, transfer=began)
 
 
 def beginning_with(recipe: AnyRecipe, weights: str) -> AnyRecipe:

@@ -1,17 +1,17 @@
 """A run that begins with trained weights: what they ask of its recipe, and its first network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import nn
 
-from resnets.core import progress
+from resnets.core import artifacts, progress
 from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.processes import Team
 from resnets.data import images, preprocess
@@ -26,8 +26,8 @@ from resnets.detection.faster_rcnn import FasterRCNN
 from resnets.evaluation.central_view import CentralView
 from resnets.experiment import probing
 from resnets.experiment.build import Parts
-from resnets.inference import opening, published
-from resnets.inference.checkpoints import Checkpoint
+from resnets.inference import channels, opening, origins, published
+from resnets.inference.checkpoints import BEGINNING, STATES, Checkpoint
 from resnets.models import zoo
 from resnets.models.making import Network
 from resnets.recipes.schema import Recipe, TestView
@@ -40,41 +40,64 @@ class Weights:
     """Trained weights that somebody named.
 
     Args:
-        where: A run, a file or a published name.
+        where: A run, a file or a published name; None of a network that was given as a module.
         checkpoint: What lies there.
+        new: Whether nothing was trained yet.
     """
 
-    where: str | Path
+    where: str | Path | None
     checkpoint: Checkpoint
+    new: bool = False
 
     @staticmethod
-    def of(where: str | Path) -> "Weights":
-        """Open them.
+    def of(where: str | Path | Network) -> "Weights":
+        """Open them; of a network, take a copy.
 
         Raises:
             CheckpointError: There are none, or they are damaged.
             FetchError: They are published and cannot be fetched.
         """
-        return Weights(where, opening.checkpoint(where))
+        if isinstance(where, str | Path):
+            return Weights(where, opening.checkpoint(where))
+        return Weights(None, origins.checkpoint(where), origins.is_new(where))
 
-    def describe(self) -> dict[str, str]:
-        """Return what a run's manifest says of them: enough to open them again."""
+    def describe(self) -> dict[str, str | None]:
+        """Return what a run's manifest says of them: enough to open them again (`place`)."""
+        sha256 = self.checkpoint.weights_sha256
+        if self.where is None:
+            return {"name": "a network from Python", "where": None, "sha256": sha256}
         path = Path(self.where).expanduser().resolve()
         return {
             "name": str(self.where),
             "where": str(self.where) if _is_published(self.where) else str(path),
-            "sha256": self.checkpoint.weights_sha256,
+            "sha256": sha256,
         }
 
+    def keep(self, folder: Path) -> None:
+        """Write a network that lies nowhere into a run's folder, until that has ended.
 
-def name_of(where: str | Path, found: Checkpoint) -> str:
+        Raises:
+            StorageError: It could not be written.
+        """
+        if self.where is None:
+            found = self.checkpoint
+            artifacts.save_tensors(folder / STATES / BEGINNING, found.tensors, found.about)
+
+
+def place(folder: Path, manifest: Mapping[str, Any]) -> str | Path:
+    """Return where the weights lie that a run began with."""
+    where: str | None = manifest["weights"]["where"]
+    return folder / STATES / BEGINNING if where is None else where
+
+
+def name_of(where: str | Path | None, found: Checkpoint) -> str:
     """Return what a recipe calls weights: their published name, or the digest of their tensors."""
     return str(where) if _is_published(where) else f"sha256:{found.weights_sha256}"
 
 
-def _is_published(where: str | Path) -> bool:
+def _is_published(where: str | Path | None) -> bool:
     """Tell whether `opening.checkpoint` takes this for a published name: no file is called so."""
-    return str(where) in published.NAMES and not Path(where).exists()
+    return where is not None and str(where) in published.NAMES and not Path(where).exists()
 
 
 def opened(where: str | Path, named: str) -> Checkpoint:
@@ -107,10 +130,17 @@ def fitted(recipe: Recipe, weights: Weights, *, network: bool) -> Recipe:
 
     Raises:
         ModelError: The weights are of another network.
+        RecipeError: The last layer is to be kept, and is one of another number of classes.
     """
     began = recipe.transfer
     assert began is not None
     where, found = weights.where, weights.checkpoint
+    if began.head == "kept" and found.spec.classes != recipe.model.classes:
+        raise RecipeError(
+            f"transfer.head: kept is of {found.spec.classes} classes, and the data has "
+            f"{recipe.model.classes}; make a network for so many, or set it to random or "
+            "linear-probe"
+        )
     theirs = replace(zoo.dropping_as(recipe.model, found.spec), classes=recipe.model.classes)
     if not network:
         recipe = replace(recipe, model=theirs)
@@ -121,7 +151,7 @@ def fitted(recipe: Recipe, weights: Weights, *, network: bool) -> Recipe:
             "of them, or name other weights"
         )
     view, augment = found.preprocess, recipe.data.augment
-    if augment.kind == "crop-flip":  # small images are taken as they are
+    if augment.kind == "crop-flip" or weights.new:  # small images are taken as they are
         data = recipe.data
     else:
         mean = tuple(found.mean_hwc.mean((0, 1)).tolist())
@@ -176,8 +206,10 @@ def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str
     assert not isinstance(model, FasterRCNN)
     assert not isinstance(train, AnnotatedFiles)
     assert not isinstance(view, Scaling)
-    new = set() if _same(classes, found.classes) else _heads(model)
-    tensors = {n: t for n, t in found.model.items() if n.rpartition(".")[0] not in new}
+    kept = recipe.transfer.head == "kept" or _same(classes, found.classes)
+    new = set() if kept else _heads(model)
+    theirs = channels.tensors(found, recipe.model.in_channels)
+    tensors = {n: t for n, t in theirs.items() if n.rpartition(".")[0] not in new}
     own = {n: t for n, t in model.state_dict().items() if n.rpartition(".")[0] not in new}
     if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
         raise ModelError(

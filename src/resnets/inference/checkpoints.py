@@ -23,6 +23,7 @@ from resnets.recipes.schema import Recipe
 
 FINISHED: Final = "model.safetensors"  # what a finished run leaves: weights and description
 STATES: Final = "checkpoints"  # while it runs: the same and the optimizer's state, newest last
+BEGINNING: Final = "beginning.safetensors"  # among them: what a run began with that lies nowhere
 MANIFEST: Final = "manifest.json"
 MEAN: Final = "preprocess.mean"  # the tensor of the per-pixel mean, where there is one
 _MODEL: Final = "model."

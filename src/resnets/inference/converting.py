@@ -13,7 +13,7 @@ from torch import Tensor
 from resnets.core import artifacts
 from resnets.core.errors import CheckpointError, DataError, ModelError, NewerFormatError
 from resnets.data import cifar, fetch, imagenet_classes
-from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, LUMA, Preprocess
 from resnets.inference import checkpoints, foreign_files, published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.foreign_files import ForeignFile
@@ -165,6 +165,8 @@ def export(checkpoint: Checkpoint, to: Path) -> dict[str, Any]:
     if checkpoint.preprocess.mean is None:
         preprocessing["mean"] = checkpoint.mean_hwc.mean((0, 1)).tolist()
         preprocessing["note"] = "mean of the per-pixel mean, which the checkpoint keeps"
+    if spec.in_channels == 1:
+        preprocessing["channels"] = f"R, G and B, once normalised, times {LUMA}, added up"
     artifacts.write_bytes(to, _encoded(tensors, to))
     return {
         "file": str(to),

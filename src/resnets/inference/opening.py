@@ -11,7 +11,7 @@ from resnets.core.errors import CheckpointError, DataError, ModelError, NewerFor
 from resnets.core.random import generator
 from resnets.data import opening as opening_data
 from resnets.data.opening import Data, Labelled
-from resnets.inference import checkpoints, converting, published
+from resnets.inference import channels, checkpoints, converting, origins, published
 from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint
 from resnets.models import making, zoo
 from resnets.models.making import Network
@@ -98,7 +98,13 @@ def any_data(where: Data | str | Path | None, trained: AnyCheckpoint) -> Data:
     return opening_data.open_data(where) if isinstance(where, str | Path) else where
 
 
-def network(name: str, weights: str | Path, classes: int | None, seed: int) -> Network:
+def network(
+    name: str,
+    weights: str | Path,
+    classes: int | None,
+    seed: int,
+    in_channels: int | None = None,
+) -> Network:
     """Return the zoo's network of that name with weights, ready to train on.
 
     Args:
@@ -106,15 +112,20 @@ def network(name: str, weights: str | Path, classes: int | None, seed: int) -> N
         weights: As `checkpoint` takes them.
         classes: Where it is another number than the weights', the last layer is new.
         seed: Of that new layer.
+        in_channels: Of its images; by default those of the weights, which are adapted to others
+            (`channels.tensors`).
 
     Raises:
-        ModelError: The weights are of another network.
+        ModelError: The weights are of another network, or of images that are not coloured.
         CheckpointError: They are missing or damaged.
     """
     found = checkpoint(weights)
     wanted = replace(zoo.named(name), classes=found.spec.classes)
     if zoo.comparable(wanted) != zoo.comparable(found.spec):
         raise ModelError(f"{weights}: holds {zoo.name_of(found.spec)}, not {name}")
+    if in_channels is not None and in_channels != found.spec.in_channels:
+        spec = zoo.taking(found.spec, in_channels)
+        found = replace(found, spec=spec, model=dict(channels.tensors(found, in_channels)))
     made = found.network()
     if classes is not None and classes != found.spec.classes:
         new = making.make(replace(found.spec, classes=classes))
@@ -127,4 +138,5 @@ def network(name: str, weights: str | Path, classes: int | None, seed: int) -> N
             if layer.out_features != other.out_features:
                 made.set_submodule(place, other)
         made.spec = new.spec
+    origins.remember(made, found)
     return made.train()

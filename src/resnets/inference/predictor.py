@@ -21,6 +21,7 @@ from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.explanation import Explanation
 from resnets.inference.pictures import Picture
 from resnets.models.making import Network
+from resnets.models.spec import check_takes_images
 
 _TOGETHER = 16  # pictures decoded, then scored, at a time
 
@@ -56,6 +57,10 @@ class Classifier:
         precision: What the convolutions compute in; scores are float32 always.
         fuse: Whether to fold BN into the convolutions, which is faster and rounds differently
             from the network that was trained.
+
+    Raises:
+        CheckpointError: The tensors are not those of the network.
+        ModelError: It takes no images, but tensors of other channels.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Classifier:
         precision: PrecisionName = "float32",
         fuse: bool = True,
     ) -> None:
+        check_takes_images(checkpoint.spec)
         self.checkpoint = checkpoint
         self.device = device
         self.classes = checkpoint.classes
@@ -79,11 +85,12 @@ class Classifier:
         return self.checkpoint.network().to(self.device)
 
     def prepared(self, images_nhwc: Tensor) -> Tensor:
-        """Return what the network takes, (n, 3, h, w), of uint8 images of one size."""
+        """Return what the network takes, (n, channels, h, w), of uint8 images of one size."""
         mean_hwc = self._mean_hwc
         if mean_hwc.shape[0] > 1 and images_nhwc.shape[1:] != mean_hwc.shape:
             mean_hwc = mean_hwc.mean((0, 1), keepdim=True)  # another size has no per-pixel mean
-        return batches.prepare(images_nhwc.to(self.device), mean_hwc, self._std_hwc)
+        channels = self.checkpoint.spec.in_channels
+        return batches.prepare(images_nhwc.to(self.device), mean_hwc, self._std_hwc, channels)
 
     def logits(self, images_nhwc: Tensor) -> Tensor:
         """Return logits, (n, classes), of uint8 images of the size the network was made for."""

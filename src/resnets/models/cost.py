@@ -170,7 +170,7 @@ _NOTHING: Final = Block("", "none", False, False, ())
 
 
 def measure(spec: ModelSpec, image_px: int | None = None) -> Cost:
-    """Measure a network for one RGB image, without computing anything.
+    """Measure a network for one image, without computing anything.
 
     Args:
         spec: The network.
@@ -183,7 +183,7 @@ def measure(spec: ModelSpec, image_px: int | None = None) -> Cost:
     check_image_px(spec, side)
     with torch.device("meta"):
         network = making.make(spec).eval()
-        image = torch.empty(1, 3, side, side)
+        image = torch.empty(1, spec.in_channels, side, side)
     operations, sizes = _record(network, image)
     stem, made, head = _arrange(network, operations)
     layers = tuple(each for each in operations if each.parameters or each.kind in _POOLS)

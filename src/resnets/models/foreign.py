@@ -230,6 +230,7 @@ def _torch_resnet(names: Mapping[str, Tensor], naming: NamingName) -> Recognised
         classes=names[f"{linear}.weight"].shape[0],
         # kuangliu's bottleneck is known to stride on its 3x3.
         stride_on="3x3" if naming == "cifar" and bottleneck else "1x1",
+        in_channels=stem.shape[1],
     )
     usual = naming == "cifar" or (kernel == 7 and not bottleneck)
     return Recognised(naming, spec, certain=usual)
@@ -272,7 +273,11 @@ def _vgg_spec(names: Mapping[str, Tensor], last: str) -> VggSpec:
             raise ValueError("a VGG with BN")
         stages[-1] += 1
         previous = number
-    return VggSpec(convolutions=tuple(stages), classes=names[last].shape[0])
+    return VggSpec(
+        convolutions=tuple(stages),
+        classes=names[last].shape[0],
+        in_channels=names["features.0.weight"].shape[1],
+    )
 
 
 def _counts(names: Iterable[str], block: re.Pattern[str]) -> dict[int, int]:

@@ -15,7 +15,7 @@ from resnets.models.spec import ResNetSpec
 class ResNet(nn.Module):
     """Stem, stages of blocks, mean over space, linear.
 
-    Input (n, 3, h, w), output logits (n, classes).
+    Input (n, in_channels, h, w), output logits (n, classes).
 
     Source: He et al. 2015, sec. 3.3, Table 1; sec. 4.2.
     """
@@ -123,7 +123,12 @@ def _stem(spec: ResNetSpec) -> nn.Sequential:
     stem = spec.stem
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         conv1=nn.Conv2d(
-            3, stem.width, stem.kernel, stride=stem.stride, padding=stem.kernel // 2, bias=False
+            spec.in_channels,
+            stem.width,
+            stem.kernel,
+            stride=stem.stride,
+            padding=stem.kernel // 2,
+            bias=False,
         ),
         bn1=nn.BatchNorm2d(stem.width),
         relu1=nn.ReLU(inplace=True),

@@ -1,11 +1,14 @@
 """What a network is, as a value: the paper's own, and those it compares with."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from resnets.core.errors import ModelError
 from resnets.core.spec import spec
 
 Shortcut = Literal["none", "A", "B", "C", "highway"]
+
+COLOURS: Final = 3  # channels of an image: red, green and blue
+MOST_CHANNELS: Final = 64  # that a network takes
 
 
 @spec
@@ -50,11 +53,13 @@ class ResNetSpec:
     classes: int
     stride_on: Literal["1x1", "3x3"] = "1x1"  # bottleneck only: v1 and v1.5 (ADR 0004)
     drop_path: float = 0.0  # while training, how often the last block's body is left out
+    in_channels: int = COLOURS
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ModelError("model.stages: needs at least one stage")
         _check_classes(self.classes)
+        _check_channels(self.in_channels)
         grown = 1 if self.block == "basic" else 4
         channels = [self.stem.width, *(grown * stage.width for stage in self.stages)]
         if self.shortcut in ("A", "highway") and channels != sorted(channels):
@@ -102,6 +107,7 @@ class VggSpec:
     kind: Literal["vgg"] = "vgg"
     convolutions: tuple[int, ...]  # of each stage; the widths are 64, 128, 256, 512, 512
     classes: int
+    in_channels: int = COLOURS
 
     def __post_init__(self) -> None:
         if len(self.convolutions) != 5 or min(self.convolutions) < 1:
@@ -109,6 +115,7 @@ class VggSpec:
                 f"model.convolutions: needs five positive numbers, got {self.convolutions}"
             )
         _check_classes(self.classes)
+        _check_channels(self.in_channels)
 
     @property
     def depth(self) -> int:
@@ -125,6 +132,7 @@ class GoogLeNetSpec:
 
     image_px: ClassVar[int] = 224  # the side of the images the paper gives it
     smallest_px: ClassVar[int] = 31  # with which every layer has an output
+    in_channels: ClassVar[int] = COLOURS
     depth: ClassVar[int] = 22  # weighted layers on the longest path, as its paper counts them
 
     kind: Literal["googlenet"] = "googlenet"
@@ -143,6 +151,7 @@ class PReLUNetSpec:
 
     image_px: ClassVar[int] = 224  # the side of the images the paper gives it
     smallest_px: ClassVar[int] = 15  # with which every layer has an output
+    in_channels: ClassVar[int] = COLOURS
     depth: ClassVar[int] = 22  # weighted layers
 
     kind: Literal["prelu-net"] = "prelu-net"
@@ -167,6 +176,24 @@ def check_image_px(spec: ModelSpec, image_px: int) -> None:
         raise ModelError(
             f"image_px: {spec.kind} needs images of at least {spec.smallest_px} px, got {image_px}"
         )
+
+
+def check_takes_images(spec: ModelSpec) -> None:
+    """Refuse a network for which no image has the channels: it takes three, or the grey one.
+
+    Raises:
+        ModelError: It takes others.
+    """
+    if spec.in_channels not in (1, COLOURS):
+        raise ModelError(
+            f"model.in_channels: an image has {COLOURS}, or 1 as grey, and this network takes "
+            f"{spec.in_channels}; give it tensors of your own from Python: resnets.model(...)"
+        )
+
+
+def _check_channels(channels: int) -> None:
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise ModelError(f"model.in_channels: must be from 1 to {MOST_CHANNELS}, got {channels}")
 
 
 def _check_classes(classes: int) -> None:

@@ -20,8 +20,8 @@ class Vgg(nn.Module):
     A pool stands at the beginning of the next stage, and the last one behind the stages, so that
     a stage's output is that of its last convolution. fc8 is `head`.
 
-    Input (n, 3, h, w), at least 32 px; output logits (n, classes). The last map of an image of
-    another size than 224 px is averaged to 7x7 before fc6, as torchvision does it.
+    Input (n, in_channels, h, w), at least 32 px; output logits (n, classes). The last map of an
+    image of another size than 224 px is averaged to 7x7 before fc6, as torchvision does it.
 
     Source: Simonyan, Zisserman 2015, sec. 2.1, Table 1; dropout: sec. 3.1.
     """
@@ -30,11 +30,11 @@ class Vgg(nn.Module):
         super().__init__()
         self.spec = spec
         self.stages = nn.ModuleDict()
-        channels = 3
+        channels = spec.in_channels
         for number, (count, width) in enumerate(
             zip(spec.convolutions, _WIDTHS, strict=True), start=1
         ):
-            self.stages[f"conv{number}_x"] = _stage(count, channels, width)
+            self.stages[f"conv{number}_x"] = _stage(count, channels, width, pooled=number > 1)
             channels = width
         self.pool = nn.MaxPool2d(2, stride=2)
         self.fc6 = nn.Linear(channels * _WINDOW**2, _FC)
@@ -78,9 +78,9 @@ class Vgg(nn.Module):
         return pooled
 
 
-def _stage(convolutions: int, c_in: int, width: int) -> nn.Sequential:
+def _stage(convolutions: int, c_in: int, width: int, *, pooled: bool) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if c_in != 3:
+    if pooled:
         layers["pool"] = nn.MaxPool2d(2, stride=2)
     for i in range(1, convolutions + 1):
         layers[f"conv{i}"] = nn.Conv2d(c_in, width, 3, padding=1)

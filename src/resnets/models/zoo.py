@@ -7,6 +7,7 @@ from typing import Final, Literal
 from resnets.core import errors
 from resnets.core.errors import ModelError
 from resnets.models.spec import (
+    COLOURS,
     GoogLeNetSpec,
     ModelSpec,
     PReLUNetSpec,
@@ -112,7 +113,10 @@ def named(name: str) -> ModelSpec:
 
 
 def name_of(spec: ModelSpec) -> str:
-    """Return what the zoo calls a network, whatever its number of classes, or a description."""
+    """Return what the zoo calls a network, or a description.
+
+    Whatever its classes and however many channels its images have.
+    """
     for name, known in _ZOO.items():
         if comparable(replace(known, classes=spec.classes)) == comparable(spec):
             return name
@@ -125,14 +129,17 @@ def name_of(spec: ModelSpec) -> str:
 
 
 def comparable(spec: ModelSpec) -> ModelSpec:
-    """Return the spec without what makes no difference to what a trained network computes.
+    """Return the spec without what makes it no other network, so that weights can go on in it.
 
-    That is where a basic block has its stride, and what is left out while training.
+    That is where a basic block has its stride, what is left out while training, and how many
+    channels the images have.
     """
+    if isinstance(spec, VggSpec):
+        return replace(spec, in_channels=COLOURS)
     if not isinstance(spec, ResNetSpec):
         return spec
     stride_on = "1x1" if spec.block == "basic" else spec.stride_on
-    return replace(spec, stride_on=stride_on, drop_path=0.0)
+    return replace(spec, stride_on=stride_on, drop_path=0.0, in_channels=COLOURS)
 
 
 def dropping_as(old: ModelSpec, new: ModelSpec) -> ModelSpec:
@@ -140,6 +147,22 @@ def dropping_as(old: ModelSpec, new: ModelSpec) -> ModelSpec:
     if not isinstance(old, ResNetSpec) or not isinstance(new, ResNetSpec):
         return new
     return replace(new, drop_path=0.0 if new.shortcut == "none" else old.drop_path)
+
+
+def taking(spec: ModelSpec, in_channels: int) -> ModelSpec:
+    """Return the same network for images of so many channels.
+
+    Raises:
+        ModelError: There is none.
+    """
+    if isinstance(spec, ResNetSpec | VggSpec):
+        return replace(spec, in_channels=in_channels)
+    if in_channels != spec.in_channels:
+        raise ModelError(
+            f"model.in_channels: {spec.kind} takes {spec.in_channels}, got {in_channels}; ResNets "
+            "and VGGs take others"
+        )
+    return spec
 
 
 def _option(kind: str, letter: str) -> Shortcut:

@@ -42,7 +42,8 @@ _YOUNGER: Final[dict[tuple[str, str | None], dict[str, Any]]] = {
         "keep": "last",
         "patience": None,
     },
-    ("model", "resnet"): {"drop_path": 0.0},
+    ("model", "resnet"): {"drop_path": 0.0, "in_channels": 3},
+    ("model", "vgg"): {"in_channels": 3},
     ("data", None): {
         "held_out_share": 0.0,
         "policy": None,

@@ -131,14 +131,15 @@ class Transfer:
             digest of their tensors, which `--weights` fills in.
         head: How a new last layer begins: as the solution of the linear problem on the features of
             the network as it is (Kumar et al. 2022), or drawn at random as in training from
-            scratch (He et al. 2015, sec. 3.4).
+            scratch (He et al. 2015, sec. 3.4). "kept" is that of the weights, whatever their
+            classes are called.
         head_rate_factor: The last layer's rate, in units of the others'.
         frozen_stages: The stem and so many stages keep their weights.
         fixed_bn: Whether BN keeps its averages.
     """
 
     weights: str
-    head: Literal["linear-probe", "random"] = "linear-probe"
+    head: Literal["linear-probe", "random", "kept"] = "linear-probe"
     head_rate_factor: float = 1.0
     frozen_stages: int = 0
     fixed_bn: bool = True

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from resnets.core.errors import DataError
@@ -128,3 +129,21 @@ def test_shrinking_averages_and_does_not_skip_pixels(interpolation):
     found = preprocess.central(image, wanted)
     assert found.min() >= 126
     assert found.max() <= 129
+
+
+def test_grey_is_the_brightness_that_pillow_has():
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    levels = torch.from_numpy(np.asarray(Image.fromarray(pixels).convert("L")).copy()).float()
+    images = torch.from_numpy(pixels).float().permute(2, 0, 1)[None]
+    assert preprocess.as_channels(images, 3) is images
+    made = preprocess.as_channels(images, 1)
+    assert made.shape == (1, 1, 9, 7)
+    assert (made[0, 0] - levels).abs().max() < 1  # Pillow rounds
+
+
+def test_of_a_grey_picture_it_is_the_level_normalised_by_its_own_mean_and_deviation():
+    mean, std = torch.tensor(preprocess.IMAGENET_MEAN), torch.tensor(preprocess.IMAGENET_STD)
+    levels = torch.linspace(0, 1, 5).view(1, 1, 1, 5)
+    normal = (levels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    grey_mean, grey_std = preprocess.grey(mean, std)
+    torch.testing.assert_close(preprocess.as_channels(normal, 1), (levels - grey_mean) / grey_std)

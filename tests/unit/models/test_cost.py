@@ -246,3 +246,10 @@ def test_a_cost_is_json_with_the_numbers_it_shows():
     assert value["multiply_adds"] == found.multiply_adds
     assert value["layers"][0]["output_size"] == [8, 8, 8]
     assert value["stages"][0]["name"] == "conv2_x"
+
+
+def test_the_first_layer_of_a_grey_network_does_a_third():
+    coloured, grey = (cost.measure(zoo.taking(zoo.named("resnet18"), k)) for k in (3, 1))
+    assert grey.layers[0].input_size == (1, 224, 224)
+    assert 3 * grey.layers[0].multiply_adds == coloured.layers[0].multiply_adds
+    assert coloured.parameters - grey.parameters == 2 * 64 * 49

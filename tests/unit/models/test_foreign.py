@@ -475,3 +475,14 @@ def test_two_last_layers_are_refused():
     tensors = {"fc1000/kernel": torch.ones(2, 2), "predictions/kernel": torch.ones(2, 2)}
     with pytest.raises(CheckpointError, match="more than one last layer"):
         foreign.recognise(tensors)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [replace(tiny(), in_channels=1), VggSpec(convolutions=(1,) * 5, classes=5, in_channels=4)],
+    ids=["resnet", "vgg"],
+)
+def test_a_file_tells_how_many_channels_its_images_have(spec):
+    with torch.device("meta"):
+        theirs = foreign.to_theirs(making.make(spec).state_dict(), "torchvision", spec)
+    assert foreign.recognise(theirs).spec == spec

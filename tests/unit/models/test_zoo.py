@@ -167,3 +167,17 @@ def test_a_shortcut_without_parameters_cannot_take_channels_away(shortcut):
 def test_a_shortcut_without_parameters_cannot_take_the_stems_channels_away(block, width):
     with pytest.raises(ModelError, match="option A only adds channels"):
         described(block=block, stages=one_stage(width=width))
+
+
+def test_a_network_keeps_its_name_whatever_the_channels_of_its_images():
+    for name in ("resnet50", "cifar-plain20", "vgg16"):
+        grey = zoo.taking(zoo.named(name), 1)
+        assert grey.in_channels == 1
+        assert zoo.name_of(grey) == name
+        with torch.device("meta"):
+            made = making.make(grey)
+        first, *_ = made.parameters()
+        assert first.shape[1] == 1
+    assert zoo.taking(zoo.named("googlenet"), 3) == zoo.named("googlenet")
+    with pytest.raises(ModelError, match=r"model\.in_channels: must be from 1 to 64, got 0"):
+        zoo.taking(zoo.named("resnet18"), 0)

@@ -106,6 +106,7 @@ OTHER = {
     "model.classes": 11,
     "model.stride_on": "3x3",
     "model.drop_path": 0.1,
+    "model.in_channels": 1,
     "data.name": "cifar10-sample",
     "data.held_out_images": 1,
     "data.held_out_share": 0.1,
@@ -229,7 +230,8 @@ def test_a_manifest_of_the_first_release_means_what_it_meant():
         None,
         None,
     )
-    assert (found.rate_rule, found.mixing, found.model.drop_path) == ("none", None, 0.0)
+    assert (found.rate_rule, found.mixing) == ("none", None)
+    assert (found.model.drop_path, found.model.in_channels) == (0.0, 3)
     assert not found.expected.measured
     assert codec.digest(found) == FIRST_DIGESTS["sample.resnet20"]
     tree = json.loads(FIRST_TREE) | {"schedule": json.loads(FIRST_PLATEAU)}
