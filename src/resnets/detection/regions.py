@@ -49,7 +49,7 @@ def pool(
     _, channels, height, width = features_nchw.shape
     bins = _bins(boxes_r4, image_r, side, stride, height, width)
     maps_nhwc = features_nchw.permute(0, 2, 3, 1).contiguous()
-    pooled_bc: Tensor = _Maximum.apply(maps_nhwc, bins)
+    pooled_bc: Tensor = _Maximum.apply(maps_nhwc, bins)  # type: ignore[no-untyped-call]
     return pooled_bc.view(-1, side, side, channels).permute(0, 3, 1, 2)
 
 
@@ -195,7 +195,7 @@ class _Maximum(torch.autograd.Function):
         return pooled_bc
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope_bc: Tensor) -> tuple[Tensor, None]:
         maps_nhwc, pooled_bc = ctx.saved_tensors
         bins: _Bins = ctx.bins
