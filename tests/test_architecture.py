@@ -12,6 +12,7 @@ import torch
 
 import resnets
 from resnets.cli.main import app
+from resnets.detection.faster_rcnn import FasterRCNN
 from resnets.models.network import ResNet
 from resnets.recipes import catalogue
 
@@ -164,14 +165,25 @@ def test_importing_the_package_imports_nothing_else_of_weight():
     assert not modules & {"torch", "numpy", "pydantic", "matplotlib", "PIL", "typer", "safetensors"}
 
 
-@pytest.mark.parametrize("name", catalogue.RECIPES)
+@pytest.mark.parametrize("name", catalogue.CLASSIFIERS)
 def test_every_recipe_builds_on_the_meta_device(name):
-    spec = catalogue.RECIPES[name].model
+    spec = catalogue.CLASSIFIERS[name].model
     with torch.device("meta"):
         network = ResNet(spec)
         scores = network.eval()(torch.empty(2, 3, spec.image_px, spec.image_px))
     assert scores.shape == (2, spec.classes)
     assert sum(p.numel() for p in network.parameters()) > 10_000
+
+
+@pytest.mark.parametrize("name", catalogue.DETECTORS)
+def test_every_recipe_of_a_detector_builds_on_the_meta_device(name):
+    spec = catalogue.DETECTORS[name].model
+    with torch.device("meta"):
+        detector = FasterRCNN(spec).eval()
+        map_1chw = detector.shared(torch.empty(1, 3, 320, 480))
+        proposed = detector.propose(map_1chw)
+    assert map_1chw.shape[2:] == (20, 30)
+    assert proposed.logits_n.shape == (20 * 30 * len(spec.anchors),)
 
 
 def read(page):

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from resnets.experiment.evaluate import Evaluation, Precision, Split
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.machine import Compile
+    from resnets.experiment.outcome import Run
     from resnets.experiment.reproduce import Reproduction
-    from resnets.experiment.run import Run
     from resnets.inference.predictor import Classifier
     from resnets.models.making import Network
 
@@ -165,7 +165,7 @@ def evaluate(
     See `resnets evaluate`.
     """
     from resnets.experiment import evaluate as evaluating
-    from resnets.experiment.run import Run
+    from resnets.experiment.outcome import Run
 
     several = [checkpoint] if isinstance(checkpoint, str | Path | Run) else checkpoint
     return evaluating.evaluate(
@@ -205,6 +205,6 @@ def load(checkpoint: "str | Path | Run", *, device: str | None = None) -> "Class
 
 def _folder(what: Any) -> Any:
     """Return the folder of a run, and anything else as it is."""
-    from resnets.experiment.run import Run
+    from resnets.experiment.outcome import Run
 
     return what.folder if isinstance(what, Run) else what

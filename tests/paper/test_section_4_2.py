@@ -8,7 +8,7 @@ import torch
 from resnets.data import batches, sets
 from resnets.data.batches import Choices, CropFlip, TrainBatches
 from resnets.data.sets import ImageSet
-from resnets.experiment import build
+from resnets.experiment import optimizing
 from resnets.models import zoo
 from resnets.recipes import catalogue
 from resnets.recipes.schedule import StepDecay
@@ -44,7 +44,7 @@ def test_the_optimizer_and_the_batch_are_the_papers(name):
 
 def rate(recipe, iteration):
     """The rate of an iteration, from 1, as a run asks for it."""
-    return build._rate(recipe, iteration)
+    return optimizing.rate(recipe, iteration)
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from resnets.experiment.evaluate import Evaluation
     from resnets.experiment.evaluate_detectors import DetectorEvaluation
     from resnets.experiment.inspection import Inspection
+    from resnets.experiment.outcome import Run
     from resnets.experiment.reproduce import Reproduction
-    from resnets.experiment.run import Run
     from resnets.inference.explanation import Explanation
     from resnets.inference.found import FoundObject
     from resnets.inference.predictor import Prediction

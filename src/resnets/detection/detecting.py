@@ -145,7 +145,7 @@ class _View:
 
         The two between which the region would have the area of 224 x 224 px.
 
-        Source: Ren et al. 2015b (networks on convolutional feature maps), which the paper follows.
+        Source: Ren et al. 2015, https://arxiv.org/abs/1504.06066
         """
         sides_r = boxes.areas(regions_r4).clamp(min=1).sqrt()
         factors_s = torch.tensor([self.factors[n] for n in self.pyramid], device=sides_r.device)

@@ -17,7 +17,7 @@ from resnets.data.opening import Data
 from resnets.data.sets import DataSet
 from resnets.experiment import manifests, report_page, run, tasks, transfer
 from resnets.experiment.machine import Compile
-from resnets.experiment.run import Run
+from resnets.experiment.outcome import Run
 from resnets.inference import origins
 from resnets.models import zoo
 from resnets.models.making import Network

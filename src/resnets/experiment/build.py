@@ -1,9 +1,9 @@
 """A recipe unpacked into the parts of a run. Nothing below this file has seen a recipe."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +27,15 @@ from resnets.data.setting_aside import SettingAside
 from resnets.detection.faster_rcnn import FasterRCNN
 from resnets.evaluation.central_view import CentralView
 from resnets.evaluation.single_view import SingleView
+from resnets.experiment import optimizing
 from resnets.models import cost, freezing, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
 from resnets.models.spec import check_image_px, check_takes_images
 from resnets.recipes.detector import AnyRecipe
-from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
-from resnets.recipes.schedule import Plateau
-from resnets.recipes.schema import EmaSpec, Recipe, Transfer
-from resnets.training import decay, losses, synchronised
+from resnets.recipes.schema import Recipe
+from resnets.training import losses, synchronised
 from resnets.training.ema import MovingAverage
-from resnets.training.lamb import Lamb
 from resnets.training.step import LossOf, Precision
 
 EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's own number
@@ -182,14 +180,14 @@ def build(
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Parts(
         model=model,
-        ema=moving_average(
+        ema=optimizing.moving_average(
             recipe.ema, model, lambda: making.make(recipe.model), device, divided.sharing
         ),
         loss_of=_loss(recipe, device),
         batch_of=inputs.batch_of,
         division=divided,
-        optimizer=optimizer(recipe, model),
-        rate_of=partial(rate, recipe),
+        optimizer=optimizing.optimizer(recipe, model),
+        rate_of=partial(optimizing.rate, recipe),
         precision=Precision.of(device.type, hardware.DTYPES[recipe.precision]),
         evaluator=inputs.evaluator,
         preprocess=inputs.preprocess,
@@ -430,80 +428,3 @@ def _shorter_px(recipe: Recipe, data: Labelled) -> int:
 def _loss(recipe: Recipe, device: torch.device) -> LossOf:
     weights = torch.tensor(recipe.class_weights, device=device) if recipe.class_weights else None
     return losses.classification(recipe.label_smoothing, recipe.loss, weights)
-
-
-def optimizer(recipe: AnyRecipe, model: Network | FasterRCNN) -> torch.optim.Optimizer:
-    """Return a recipe's optimizer of a model's parameters."""
-    optim = recipe.optim
-    groups = decay.parameter_groups(model, optim.weight_decay, optim.decay_on)
-    began = recipe.transfer
-    if isinstance(began, Transfer) and began.head_rate_factor != 1:
-        assert not isinstance(model, FasterRCNN)
-        groups = _apart(groups, model.head, began.head_rate_factor)
-    # With a scaler the fused step may be skipped while torch counts its first as done, which
-    # leaves the momentum uninitialised.
-    fused = recipe.precision != "float16"
-    match optim:
-        case SgdSpec():
-            return torch.optim.SGD(
-                groups,
-                lr=optim.learning_rate,
-                momentum=optim.momentum,
-                nesterov=optim.nesterov,
-                fused=fused,
-            )
-        case LambSpec():
-            betas = (optim.beta1, optim.beta2)
-            return Lamb(groups, lr=optim.learning_rate, betas=betas, eps=optim.eps)
-        case AdamWSpec():
-            betas = (optim.beta1, optim.beta2)
-            return torch.optim.AdamW(
-                groups, lr=optim.learning_rate, betas=betas, eps=optim.eps, fused=fused
-            )
-
-
-def _apart(
-    groups: Sequence[dict[str, Any]], layer: nn.Module, rate_factor: float
-) -> list[dict[str, Any]]:
-    """Return the groups of parameters, a layer's in groups of their own with a rate of its own."""
-    of_layer = {id(parameter) for parameter in layer.parameters()}
-    return [
-        {**group, "params": chosen, "rate_factor": rate_factor if inside else 1.0}
-        for group in groups
-        for inside in (False, True)
-        if (chosen := [p for p in group["params"] if (id(p) in of_layer) is inside])
-    ]
-
-
-def moving_average(
-    ema: EmaSpec | None,
-    model: nn.Module,
-    make: Callable[[], nn.Module],
-    device: torch.device,
-    sharing: Team,
-) -> MovingAverage | None:
-    """Return what keeps a model's average, if one is kept.
-
-    Args:
-        ema: How; None for not at all.
-        model: What is averaged.
-        make: Makes another: not a copy, which would take the processes along.
-        device: Where.
-        sharing: See `Division`.
-    """
-    if ema is None:
-        return None
-    network = make()
-    synchronised.synchronise(network, sharing)
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return MovingAverage(model, network, ema.decay, ema.every_steps, ema.copied_steps)
-
-
-def rate(recipe: AnyRecipe, number: int, errors_percent: Sequence[float] = ()) -> float:
-    """Return a recipe's rate for an update number; see `RateOf`."""
-    schedule = recipe.schedule
-    if isinstance(schedule, Plateau):
-        scale = schedule.warm_up(number - 1) * schedule.scale_after(errors_percent)
-    else:
-        scale = schedule.scale(number - 1, recipe.total_steps)
-    return recipe.optim.learning_rate * scale

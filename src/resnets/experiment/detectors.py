@@ -19,7 +19,7 @@ from resnets.detection import detecting, learning
 from resnets.detection.detecting import Testing
 from resnets.detection.faster_rcnn import FasterRCNN, new_layers_init
 from resnets.detection.scoring import Protocol, Scoring
-from resnets.experiment import build, transfer
+from resnets.experiment import optimizing, transfer
 from resnets.experiment.build import Parts
 from resnets.experiment.transfer import Weights
 from resnets.inference.checkpoints import Checkpoint
@@ -152,7 +152,7 @@ def built(
     precision = Precision.of(device.type, hardware.DTYPES[recipe.precision])
     return Parts(
         model=model,
-        ema=build.moving_average(
+        ema=optimizing.moving_average(
             recipe.ema, model, lambda: FasterRCNN(recipe.model), device, divided.sharing
         ),
         loss_of=learning.joint(recipe.learning),
@@ -168,8 +168,8 @@ def built(
             workers=workers,
         ),
         division=divided,
-        optimizer=build.optimizer(recipe, model),
-        rate_of=partial(build.rate, recipe),
+        optimizer=optimizing.optimizer(recipe, model),
+        rate_of=partial(optimizing.rate, recipe),
         precision=precision,
         evaluator=ObjectsFound(
             test_name,

@@ -17,7 +17,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -34,12 +34,12 @@ from resnets.data.scenes import SceneBatches
 from resnets.experiment import (
     averaging,
     build,
-    choosing,
     diverging,
     events,
     machine,
     manifests,
     noting,
+    outcome,
     provenance,
     report,
     states,
@@ -47,11 +47,11 @@ from resnets.experiment import (
     tasks,
     transfer,
 )
-from resnets.experiment import journal as journals
 from resnets.experiment.build import Parts
 from resnets.experiment.choosing import Best
 from resnets.experiment.journal import JOURNAL, Journal
 from resnets.experiment.machine import Compile
+from resnets.experiment.outcome import Run
 from resnets.experiment.transfer import Weights
 from resnets.inference.checkpoints import FINISHED, MANIFEST, STATES, AnyCheckpoint
 from resnets.recipes import codec
@@ -66,46 +66,6 @@ _LOG_EVERY: Final = 20
 _EVALUATIONS: Final = 12  # over a whole run, the last one included
 _SAVE_AFTER_S: Final = 5.0
 _SAVE_SHARE: Final = 0.02  # of the time may go into saving
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A finished run, and what it measured on the split that its recipe evaluates on.
-
-    Args:
-        folder: Where it is.
-        split: "test", "validation".
-        images: In that split.
-        measure: What was measured: "top1_error_percent", or of a detector "ap50_percent".
-        value: How much it was.
-        updates: That were done.
-        set_aside_images: Of those to train on, how many could not be read.
-    """
-
-    folder: Path
-    split: str
-    images: int
-    measure: str
-    value: float
-    updates: int
-    set_aside_images: int = 0
-
-    @property
-    def top1_error_percent(self) -> float:
-        """The top-1 error of a classifier."""
-        assert self.measure == journals.ERROR
-        return self.value
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, under the keys of `resnets train --json`."""
-        return {
-            "run": str(self.folder),
-            "split": self.split,
-            "images": self.images,
-            self.measure: self.value,
-            "updates": self.updates,
-            "set_aside_images": self.set_aside_images,
-        }
 
 
 def start(
@@ -406,7 +366,7 @@ def _train(
         _end(parts, recipe, journal, best, total)
         noting.end(parts, journal, total, team)
         team.led(lambda: saver.finish(parts, best.update if recipe.keep == "best" else total))
-    return _result(folder, journal.records, recipe.keep)
+    return outcome.of(folder, journal.records, recipe.keep)
 
 
 def _evaluate(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, number: int) -> int:
@@ -480,25 +440,4 @@ def _already_finished(folder: Path, team: Team, keep: str) -> Run:
         shutil.rmtree(folder / STATES, ignore_errors=True)
         return records
 
-    return _result(folder, team.led(finish), keep)
-
-
-def _result(folder: Path, records: Sequence[Mapping[str, Any]], keep: str) -> Run:
-    split = journals.split(records)
-    measured = [record for record in records if journals.measure(record) is not None]
-    if not measured:
-        raise RunError(
-            f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it"
-        )
-    kept = choosing.best_record(measured) if keep == "best" else measured[-1]
-    key = journals.measure(kept)
-    assert key is not None
-    return Run(
-        folder=folder,
-        split=split,
-        images=kept.get(f"{split}_images", 0),
-        measure=key.removeprefix(f"{split}_"),
-        value=kept[key],
-        updates=measured[-1].get("update", 0),
-        set_aside_images=records[-1].get(noting.SET_ASIDE, 0),
-    )
+    return outcome.of(folder, team.led(finish), keep)

@@ -72,7 +72,7 @@ def from_tree(tree: dict[str, Any]) -> AnyRecipe:
     Raises:
         RecipeError: A key is unknown or missing, or a value has the wrong type.
     """
-    model = tree.get("model")
+    model = tree.get("model") if isinstance(tree, dict) else None
     if isinstance(model, dict) and model.get("kind") == _FASTER_RCNN:
         return _parse(_DETECTOR, tree)
     return _parse(_ADAPTER, tree)

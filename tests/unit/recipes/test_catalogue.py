@@ -7,11 +7,11 @@ import torch
 from resnets.core.errors import RecipeError
 from resnets.data import opening
 from resnets.models import network, zoo
-from resnets.recipes import catalogue, folder
+from resnets.recipes import catalogue, detect, folder
 from resnets.recipes.schedule import Plateau
 
 FITTED = {folder.FINETUNE}  # to whatever data and weights there are
-OF_DATA = [name for name in catalogue.RECIPES if name not in FITTED]
+OF_DATA = [name for name in catalogue.CLASSIFIERS if name not in FITTED]
 
 
 @pytest.mark.parametrize("name", OF_DATA)
@@ -44,7 +44,7 @@ def test_every_recipe_trains_the_network_that_it_is_named_after(name):
     assert replace(model, drop_path=0.0) == zoo.named(network_name)
 
 
-@pytest.mark.parametrize("name", catalogue.RECIPES)
+@pytest.mark.parametrize("name", catalogue.CLASSIFIERS)
 def test_every_rate_of_a_recipe_is_positive_and_the_last_is_the_lowest_after_the_warm_up(name):
     recipe = catalogue.named(name)
     schedule, total = recipe.schedule, recipe.total_steps
@@ -104,3 +104,44 @@ def test_an_unknown_recipe_is_refused_suggesting_the_nearest(name, nearest):
     assert nearest in suggested
     assert set(suggested) <= set(catalogue.RECIPES)
     assert message.endswith("`resnets list recipes` lists them")
+
+
+@pytest.mark.parametrize("name", catalogue.DETECTORS)
+def test_every_recipe_of_a_detector_is_made_of_the_network_it_is_named_after(name):
+    recipe = catalogue.named(name)
+    family, backbone = name.split(".")
+    backbone = "resnet50" if name == detect.FINETUNE else backbone
+    assert recipe.model.backbone == zoo.named(backbone)
+    assert recipe.transfer.weights.partition("/")[2].startswith(backbone)
+    if family != "detect":
+        assert recipe.data.name == family
+        assert recipe.model.classes == {"voc": 20, "coco": 80}[family]
+        assert recipe.differs
+
+
+def test_the_papers_detectors_have_its_settings():
+    """He et al. 2015, appendix A; Tables 7 and 8."""
+    voc, coco = catalogue.named("voc.resnet101"), catalogue.named("coco.resnet101")
+    assert voc.model.anchors.scales_px == (128, 256, 512)
+    assert coco.model.anchors.scales_px == (64, 128, 256, 512)
+    assert voc.model.anchors.ratios == (0.5, 1.0, 2.0)
+    for recipe in (voc, coco):
+        assert (recipe.data.scaling.shorter_px, recipe.data.scaling.longest_px) == (600, 1000)
+        assert (recipe.testing.proposed.most, recipe.testing.proposed.iou) == (300, 0.7)
+        assert recipe.testing.iou == 0.3
+        assert (recipe.learning.anchors, recipe.learning.foreground_share) == (256, 0.25)
+    rates = [
+        coco.optim.learning_rate * coco.schedule.scale(step, coco.total_steps)
+        for step in (0, 239_999, 240_000, 319_999)
+    ]
+    assert rates == pytest.approx([0.001, 0.001, 0.0001, 0.0001])
+    assert coco.total_steps == 320_000
+    expected = {
+        name: r.expected.ap50_percent for name, r in catalogue.DETECTORS.items() if r.expected
+    }
+    assert expected == {
+        "voc.vgg16": 73.2,
+        "voc.resnet101": 76.4,
+        "coco.vgg16": 41.5,
+        "coco.resnet101": 48.4,
+    }
