@@ -1,0 +1,202 @@
+"""The real command on pictures with boxes: train, kill, resume, share, evaluate, predict."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+from PIL import Image
+
+import samples
+from resnets.core import artifacts
+from resnets.inference import checkpoints, origins
+from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
+
+SMALL = ResNetSpec(
+    stem=StemSpec(kernel=3, width=8, stride=2, pool=True),
+    block="basic",
+    stages=tuple(StageSpec(blocks=1, width=8, stride=stride) for stride in (1, 2, 2, 2)),
+    shortcut="B",
+    classes=5,
+)
+QUICK = [
+    *("--device", "cpu", "--set", "precision=float32"),
+    *("--set", "data.scaling.shorter_px=96", "--set", "data.scaling.longest_px=160"),
+    *("--set", "learning.regions=16", "--set", "learning.anchors=32"),
+]
+
+
+def write_split(folder, files, names):
+    """Write files with boxes as a year of VOC has them."""
+    for index, name in enumerate(names):
+        (folder / f"JPEGImages/{name}.jpg").write_bytes(
+            samples.saved(files.image(index), "JPEG", quality=95)
+        )
+        objects = files.objects[index]
+        rows = [
+            (list(samples.SHAPES)[label], (left + 1, top + 1, right, bottom), 0)
+            for (left, top, right, bottom), label in zip(
+                objects.boxes_n4.long().tolist(), objects.classes_n.tolist(), strict=True
+            )
+        ]
+        told = samples.voc_xml(rows, files.image(index).size)
+        (folder / f"Annotations/{name}.xml").write_bytes(told)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    for inside in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (folder / inside).mkdir(parents=True)
+    for seed, (split, images) in enumerate({"train": 6, "val": 3}.items()):
+        names = [f"{split}{number}" for number in range(images)]
+        write_split(folder, samples.shapes(images, seed=seed), names)
+        (folder / f"ImageSets/Main/{split}.txt").write_text("\n".join(names))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A network for photos that learnt nothing of use."""
+    found = origins.checkpoint(samples.trained(SMALL))
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    artifacts.save_tensors(path, found.tensors, found.about)
+    return path
+
+
+@pytest.fixture(scope="module")
+def words(data, weights):
+    """What trains a detector for ten updates."""
+    named = ["train", "--data", data, "--weights", weights, *QUICK]
+    return [*named, "--set", "total_steps=10", "--set", "data.flip=true"]
+
+
+@pytest.fixture(scope="module")
+def trained(ask, words, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    answer = ask(*words, "--out", out, "--json")
+    assert answer.status == 0, answer.err
+    return out, answer
+
+
+def test_a_folder_with_boxes_alone_trains_a_detector_of_its_classes(trained):
+    folder, answer = trained
+    told = json.loads(answer.out)
+    assert told["split"] == "validation"
+    assert told["images"] == 3
+    assert 0 <= told["ap50_percent"] <= 100
+    found = checkpoints.newest(folder)
+    assert found.about["name"] == "detect.finetune"
+    assert found.classes == ("circle", "square")
+    assert found.spec.backbone == SMALL
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(trained, command, words, tmp_path):
+    resnets, environment, _ = command
+    out = tmp_path / "killed"
+    with subprocess.Popen(
+        [*resnets, *map(str, words), "--out", str(out)],
+        env={**environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("run "):
+                break
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+    if process.returncode != 0:  # it may have been quicker
+        again = subprocess.run(
+            [*resnets, "train", "--resume", str(out)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert again.returncode == 0, again.stderr
+    assert checkpoints.newest(out).weights_sha256 == checkpoints.newest(trained[0]).weights_sha256
+
+
+def test_two_processes_learn_what_one_learns(trained, words, team, tmp_path):
+    out = tmp_path / "shared"
+    statuses, said = team(*words, "--out", out, processes=2)
+    assert statuses == [0, 0], said
+    alone, shared = (losses(folder) for folder in (trained[0], out))
+    assert shared == pytest.approx(alone, rel=1e-3)
+
+
+def losses(folder):
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def test_it_is_evaluated_with_nothing_else_named(ask, trained):
+    folder, answer = trained
+    measured = ask("evaluate", folder, "--precision", "float32", "--json", "--device", "cpu")
+    assert measured.status == 0, measured.err
+    told, wanted = json.loads(measured.out), json.loads(answer.out)
+    assert told["ap50_percent"] == pytest.approx(wanted["ap50_percent"], abs=1e-6)
+    assert "VOC 2010" in told["protocol"]
+    refined = ask("evaluate", folder, "--set", "testing.refined=true", "--device", "cpu")
+    assert refined.status == 0
+    assert "refined" in refined.out
+
+
+def test_what_it_found_is_written_as_test_servers_take_it(ask, trained, tmp_path):
+    for name in ("found.json", "voc", "found.txt"):
+        answer = ask("evaluate", trained[0], "--device", "cpu", "--submission", tmp_path / name)
+        assert answer.status == 0, answer.err
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {each["category_id"] for each in found} <= {1, 2}
+    assert sorted(path.name for path in (tmp_path / "voc").iterdir()) == [
+        "comp4_det_validation_circle.txt",
+        "comp4_det_validation_square.txt",
+    ]
+
+
+def test_it_predicts_and_draws(ask, trained, data, tmp_path):
+    image = data / "JPEGImages/val0.jpg"
+    answer = ask(
+        *("predict", trained[0], image, "--top", "2", "--json", "--device", "cpu"),
+        *("--explain", tmp_path / "drawn.png"),
+    )
+    assert answer.status == 0, answer.err
+    told = json.loads(answer.out)
+    assert len(told) <= 2
+    assert all(set(one) == {"file", "class", "class_index", "score", "box_px"} for one in told)
+    with Image.open(tmp_path / "drawn.png") as drawn, Image.open(image) as original:
+        assert drawn.size == original.size
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--protocol", "ten-crop"], "a detector takes voc2007"),
+        (["--set", "optim.learning_rate=1"], "evaluating takes what stands under testing"),
+        (["--split", "nowhere"], "has train, validation"),
+        (["--submission", "found.csv"], "takes a .json"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(ask, trained, more, told):
+    answer = ask("evaluate", trained[0], "--device", "cpu", *more)
+    assert answer.status == 2
+    assert told in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_a_classifiers_recipe_on_boxes_and_a_detectors_on_classes_are_refused(ask, data):
+    answer = ask("train", "folder.finetune", "--data", data)
+    assert (answer.status, len(answer.err.strip().splitlines())) == (2, 1)
+    assert "boxes" in answer.err
+    answer = ask("train", "detect.finetune", "--data", "synthetic")
+    assert (answer.status, len(answer.err.strip().splitlines())) == (2, 1)
+    assert "boxes" in answer.err
+
+
+def test_inspecting_a_detector_says_what_takes_it(ask, trained):
+    answer = ask("inspect", trained[0])
+    assert answer.status == 2
+    assert "holds a detector" in answer.err
