@@ -31,7 +31,7 @@ def iou(a_n4: Tensor, b_m4: Tensor) -> Tensor:
     Returns:
         Shape (n, m), in [0, 1]; 0 for a pair that does not overlap or has no area.
 
-    Source: Everingham et al. 2010, sec. 4.2, the overlap of VOC's detections.
+    Source: Everingham et al. 2010, the overlap of VOC's detections.
     """
     shared_nm = _intersections(a_n4, b_m4)
     union_nm = (areas(a_n4)[:, None] + areas(b_m4)).sub_(shared_nm)
@@ -107,9 +107,8 @@ def clip(boxes: Tensor, height: float, width: float) -> Tensor:
         width: Of the image, in pixels.
     """
     left, top, right, bottom = boxes.unbind(-1)
-    across = (side.clamp(0, width) for side in (left, right))
-    down = (side.clamp(0, height) for side in (top, bottom))
-    (left, right), (top, bottom) = across, down
+    left, right = left.clamp(0, width), right.clamp(0, width)
+    top, bottom = top.clamp(0, height), bottom.clamp(0, height)
     return torch.stack((left, top, right, bottom), -1)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _LOOKED_UP = 2**18  # numbers at once: of float32 a MiB, which a core's second cache holds
-_ALIGNED = 2**24  # numbers of one image's columns at once: 64 MiB of float32
+_ALIGNED = 2**22  # numbers between the two products at once: what fits the third cache
 
 
 def pool(
@@ -41,7 +41,7 @@ def pool(
     Returns:
         Shape (r, c, side, side), in the features' type.
 
-    Source: Girshick 2015, sec. 2.1; He et al. 2014, sec. 3.2, for the edges of bins.
+    Source: Girshick 2015, sec. 2.1; He et al. 2014, for the edges of bins.
 
     Deviation: edges of bins are whole numbers from whole numbers. The original multiplies and
     rounds float32, and where that is not exact a bin may have one more row or column.
