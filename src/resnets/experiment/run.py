@@ -243,8 +243,8 @@ def _resume(
             workers=workers,
         )
         if own.transfer is not None and state is None:  # killed before it was first saved
-            where, named = transfer.place(folder, manifest), own.transfer.weights
-            found = partial(transfer.opened, where, named)
+            lying = transfer.place(folder, manifest)
+            found = partial(transfer.opened, lying, own.transfer.weights)
             transfer.start(parts, own, found, manifest["classes"], team)
         return _train(folder, manifest, parts, own, state, team)
 
