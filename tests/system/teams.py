@@ -3,7 +3,8 @@
 Reads a line of JSON for each job from standard input and answers with one:
 
     {"words": [...], "processes": 2, "out": FILE, "save_after_s": 0.05,
-     "signal": [RANK, NUMBER, S, SAID], "once_saved_in": FOLDER}
+     "signal": [RANK, NUMBER, S, SAID], "once_saved_in": FOLDER,
+     "apart": FOLDER, "restarts": [0, 1]}
     {"statuses": [0, 0]}
 
 What all processes print goes to FILE. The signal is sent to that process S seconds after they have
@@ -11,6 +12,10 @@ said SAID, which is nothing or where training begins, and, where a folder is nam
 saved in that run which was not there before: how fast the machine is does not matter. Where a
 process is killed, the others are too after some seconds, and all that have not ended after a minute
 and a half.
+
+Apart, each process works in a folder of its own, FOLDER/RANK, as on a machine of its own.
+`restarts` is how often each one's torchrun has started its processes again: every machine's counts
+for itself.
 """
 
 import contextlib
@@ -46,6 +51,10 @@ def fork(job, rank, port):
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": count}
     os.environ |= {"LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= job.get("environment", {})
+    if "apart" in job:
+        os.chdir(Path(job["apart"]) / str(rank))
+    if "restarts" in job:
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = str(job["restarts"][rank])
     said = os.open(job["out"], os.O_WRONLY | os.O_APPEND)
     os.dup2(said, 1)
     os.dup2(said, 2)

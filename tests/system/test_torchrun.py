@@ -210,3 +210,49 @@ def test_torchrun_starts_a_killed_worker_again_and_the_run_ends_as_if_nothing_ha
     hashes = {checkpoints.newest(tmp_path / name).weights_sha256 for name in ("whole", "run")}
     assert len(hashes) == 1
     assert records(run) == records(tmp_path / "whole")
+
+
+@pytest.fixture
+def machines(tmp_path):
+    """A folder in which each of two processes has one of its own, as machines have."""
+    for rank in range(2):
+        (tmp_path / "machines" / str(rank)).mkdir(parents=True)
+    return tmp_path / "machines"
+
+
+def test_on_several_machines_the_runs_folder_is_on_the_first_alone(
+    team, finished, machines, tmp_path
+):
+    photos = samples.write_photos(tmp_path / "photos")
+    words = ["train", "folder.finetune", "--data", photos, "--weights", finished, "--device", "cpu"]
+    words += ["--set", "total_steps=2", "--set", "precision=float32"]
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for asked in ([*words, "--out", "run"], [*words, "--resume", "run"]):
+        statuses, told = team(
+            2, asked, tmp_path / "said.txt", apart=str(machines), environment=cache
+        )
+        assert statuses == [0, 0], told
+        assert (machines / "0" / "run" / "report.html").exists()
+        assert [*(machines / "1").iterdir()] == []
+
+
+def test_processes_meet_however_often_each_machine_counts_that_they_were_started(
+    team, command, machines, tmp_path
+):
+    _, _, tiny = command
+    words = [*tiny(30, batch_images=16), *CALM]
+    statuses, told = team(1, [*words, "--out", tmp_path / "whole"], tmp_path / "said.txt")
+    assert statuses == [0], told
+    job = {"apart": str(machines), "save_after_s": 0.0}
+    # Of the machine whose process was lost torchrun counts a restart, of the other perhaps none.
+    stop = [0, signal.SIGTERM, 0.1, "\ncheckpoints "]
+    statuses, told = team(
+        2, [*words, "--out", "run"], tmp_path / "said.txt", restarts=[0, 0], signal=stop, **job
+    )
+    assert statuses == [143, 143], told
+    statuses, told = team(
+        2, [*words, "--out", "run"], tmp_path / "said.txt", restarts=[0, 1], **job
+    )
+    assert statuses == [0, 0], told
+    assert "continued after update" in told
+    same(machines / "0" / "run", tmp_path / "whole", rel=1e-2)

@@ -7,6 +7,8 @@ import functools
 import hashlib
 import os
 import socket
+import time
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -20,6 +22,7 @@ _PORT: Final = "MASTER_PORT"
 _RESTARTS: Final = "TORCHELASTIC_RESTART_COUNT"
 _PATIENCE: Final = timedelta(seconds=3)
 _MEETING: Final = timedelta(minutes=10)
+_PAUSE_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Place:
         size: How many processes there are.
         local_rank: Its number on this machine.
         local_size: How many there are on this machine.
-        restarts: How often torchrun has started all of them again.
+        restarts: How often torchrun has started those of this machine again because one of them
+            was lost. Other machines may count otherwise.
     """
 
     rank: int
@@ -62,7 +66,7 @@ def leads() -> bool:
 
 
 def restarted() -> bool:
-    """Return whether torchrun started this process because an earlier one was lost."""
+    """Return whether torchrun started this process because one of this machine was lost."""
     here = place()
     return here is not None and here.restarts > 0
 
@@ -81,7 +85,7 @@ def first_to_say(message: str) -> bool:
     try:
         # torch's store would try for seconds, and complain, where nobody keeps one any more.
         socket.create_connection(address, timeout=_PATIENCE.total_seconds()).close()
-        return int(_notes(here).add(f"said/{said}", 1)) == 1
+        return int(_notes(here).add(f"said/{here.restarts}/{said}", 1)) == 1
     except (OSError, RuntimeError):
         return True  # better twice than never
 
@@ -93,18 +97,51 @@ def store() -> Any:
     are still in it; in this one they are not seen. Nor are those of an earlier meeting.
 
     Raises:
-        RuntimeError: It cannot be reached.
+        RuntimeError: It cannot be reached, or the others do not come.
     """
     here = place()
     assert here is not None
     notes = _notes(here, keep=here.rank == 0 and not _kept_by_torchrun(), timeout=_MEETING)
-    meeting = int(notes.add(f"meetings/{here.rank}", 1))
-    return _within(notes, f"meeting/{meeting}")
+    return _within(notes, meet(notes, here.rank, here.size))
+
+
+def meet(notes: Any, rank: int, size: int) -> str:
+    """Return a name for this meeting on which all processes that are alive agree, and no other.
+
+    Nothing that they are told is the same in all and new at every start: each machine's torchrun
+    counts its own restarts. So the first process makes a name up; every other one answers to the
+    newest name with a sign of its own, and knows it to be no dead one's when its sign comes back.
+
+    Args:
+        notes: A store that all reach, in which those of earlier meetings may have left anything.
+        rank: Of this process.
+        size: How many there are.
+
+    Raises:
+        RuntimeError: The others do not come.
+    """
+    own = uuid.uuid4().hex
+    if rank == 0:
+        notes.set("meeting", own)
+        for other in range(1, size):
+            sign = notes.get(f"{own}/{other}").decode()  # waits for it
+            notes.set(f"{own}/{other}/{sign}", "")
+        return own
+    answered, ends = "", time.monotonic() + _MEETING.total_seconds()
+    while time.monotonic() < ends:
+        name: str = notes.get("meeting").decode()
+        if name != answered:
+            notes.set(f"{name}/{rank}", own)
+            answered = name
+        if notes.check([f"{name}/{rank}/{own}"]):
+            return name
+        time.sleep(_PAUSE_S)
+    raise RuntimeError("the first process did not come")
 
 
 @functools.cache
 def _notes(here: Place, *, keep: bool = False, timeout: timedelta = _PATIENCE) -> Any:
-    """Return the store of these processes since they were last started; perhaps kept by this.
+    """Return the store of these processes, perhaps kept by this one.
 
     Once for a process: where this one keeps the store, the others may still be reading it.
     """
@@ -119,7 +156,7 @@ def _notes(here: Place, *, keep: bool = False, timeout: timedelta = _PATIENCE) -
         wait_for_workers=False,
         multi_tenant=True,
     )
-    return _within(connected, f"resnets/{here.restarts}")
+    return _within(connected, "resnets")
 
 
 def _within(notes: Any, prefix: str) -> Any:

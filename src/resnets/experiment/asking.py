@@ -208,7 +208,8 @@ def resume(
     folder = folder.expanduser()
     named = None
     opened = None if data is None else _open(data, None)
-    if name is not None or not changes.none:
+    # The folder is the first process's: it compares for all.
+    if launcher.leads() and (name is not None or not changes.none):
         manifest = manifests.read(folder)
         own = codec.from_tree(manifest["recipe"])
         opened = opened or _open(manifest["data"]["where"], None)
@@ -281,9 +282,11 @@ def _weights_of(recipe: AnyRecipe) -> str | None:
 
 def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
     """Write the report of a run that learnt somebody's own images; the run stands without it."""
+    if not launcher.leads():
+        return
     path = finished.folder / report_page.PAGE
     manifest = manifests.read(finished.folder)
-    if manifest["recipe"].get("transfer") is None or path.exists() or not launcher.leads():
+    if manifest["recipe"].get("transfer") is None or path.exists():
         return
     if isinstance(codec.from_tree(manifest["recipe"]), DetectorRecipe):
         return

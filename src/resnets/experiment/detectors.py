@@ -1,6 +1,6 @@
 """A detector's recipe unpacked into the parts of a run, as `build.py` does it for a classifier."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -221,13 +221,13 @@ def for_weights(recipe: DetectorRecipe, weights: Weights, *, network: bool) -> D
     )
 
 
-def start(parts: Parts, found: Checkpoint, team: Team) -> None:
+def start(parts: Parts, found: Callable[[], Checkpoint], team: Team) -> None:
     """Put a classification network's weights into a detector that was not trained yet.
 
     Raises:
         ModelError: The weights are not of this network.
     """
-    team.led(lambda: _begin(parts, found))
+    team.led(lambda: _begin(parts, found()))
     parts.model.load_state_dict(team.share_tensors(parts.model.state_dict()))
     if parts.ema is not None:
         parts.ema.restore(parts.model.state_dict())

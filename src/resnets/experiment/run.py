@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ import torch
 from torch import nn
 
 from resnets.core import artifacts, hardware, launcher, processes, progress
-from resnets.core.errors import RunError, StorageError
+from resnets.core.errors import ResNetsError, RunError
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
 from resnets.data.opening import Data
@@ -108,7 +109,8 @@ def start(
     with processes.joined() as team:
         where = processes.device(device)
         recipe, why = build.resolved(tasks.fitted(recipe, data), where)
-        if team.led(lambda: _begun_before(out)):
+        (restarted,) = team.sum_integers([launcher.restarted()])  # on whichever machine
+        if restarted and team.led(lambda: _begun_before(out)):
             assert out is not None
             return _resume(out.expanduser(), data, recipe, device, workers, team, seed)
         if out is not None:  # said before minutes are spent on looking at images
@@ -139,7 +141,7 @@ def start(
         # Before anything is written.
         parts = tasks.built(recipe, data, seed=seed, device=where, team=team, workers=workers)
         if weights is not None:
-            tasks.start(parts, recipe, weights.checkpoint, data, team)
+            tasks.start(parts, recipe, lambda: weights.checkpoint, data, team)
         folder = Path(team.led(lambda: str(manifests.new_folder(out, name))))
         with _alone(folder, team):
             manifest = team.led(lambda: _begin(folder, manifest, weights))
@@ -220,14 +222,15 @@ def _resume(
             workers=workers,
         )
         if own.transfer is not None and state is None:  # killed before it was first saved
-            found = transfer.opened(transfer.place(folder, manifest), own.transfer.weights)
+            lying = transfer.place(folder, manifest)
+            found = partial(transfer.opened, lying, own.transfer.weights)
             tasks.start(parts, own, found, data, team)
         return _train(folder, manifest, parts, own, state, team)
 
 
 def _begun_before(out: Path | None) -> bool:
-    """Tell whether torchrun has started these processes again for a run that had begun."""
-    return out is not None and launcher.restarted() and (out.expanduser() / MANIFEST).exists()
+    """Tell whether processes that torchrun has started again had begun a run."""
+    return out is not None and (out.expanduser() / MANIFEST).exists()
 
 
 def _begin(folder: Path, manifest: dict[str, Any], weights: Weights | None) -> dict[str, Any]:
@@ -353,6 +356,8 @@ def _train(
                 diverging.check(journal.log(images), update, folder, team)
             if due(update.number, every, total):
                 total = _evaluate(parts, recipe, journal, best, update.number)
+                if update.number == total and journal.since_log():  # patience has ended it
+                    diverging.check(journal.log(images), update, folder, team)
             told, save = poll(stop[0] if stop else 0, team.leads and saver.due())
             if (told or save) and update.number < total:
                 diverging.check_state(parts, update, folder, team)
@@ -407,12 +412,16 @@ def _open(
 
 @contextlib.contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
-    """Say of a run that could not be written how it goes on, which is not as it began."""
+    """Say of a run that could not be written how it goes on, which is not as it began.
+
+    In every process: all others than the one that writes raise what `Team.led` tells them.
+    """
     try:
         yield
-    except StorageError as err:
+    except ResNetsError as err:
         resume_it = f"`resnets train --resume {shlex.quote(str(folder))}` continues it"
-        raise StorageError(str(err).replace(artifacts.AGAIN, resume_it)) from err
+        err.args = (str(err).replace(artifacts.AGAIN, resume_it),)
+        raise
 
 
 @contextlib.contextmanager

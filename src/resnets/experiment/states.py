@@ -40,9 +40,11 @@ def clear(folder: Path, done: int) -> None:
 
 def newest(folder: Path, team: Team) -> AnyCheckpoint | None:
     """Return the newest state of a run that can be read, or None, in every process of a team."""
-    found = checkpoints.newest_state(folder) if team.leads else None
     if team.size == 1:
-        return found
+        return checkpoints.newest_state(folder)
+    read: list[Checkpoint | None] = []
+    team.led(lambda: read.append(checkpoints.newest_state(folder)))
+    found = read[0] if team.leads else None
     if team.led(lambda: found is None):
         return None
     path = team.led(lambda: "" if found is None else str(found.path))

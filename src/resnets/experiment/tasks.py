@@ -1,5 +1,6 @@
 """What a run asks of its task: the one place where a classifier's and a detector's part ways."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -81,8 +82,10 @@ def built(
     )
 
 
-def start(parts: Parts, recipe: AnyRecipe, found: Checkpoint, data: Data, team: Team) -> None:
-    """Put trained weights into the parts of a run that has not begun.
+def start(
+    parts: Parts, recipe: AnyRecipe, found: Callable[[], Checkpoint], data: Data, team: Team
+) -> None:
+    """Put trained weights, opened by the first process alone, into a run that has not begun.
 
     Raises:
         ModelError: The weights are not of this network.

@@ -171,15 +171,27 @@ def fitted(recipe: Recipe, weights: Weights, *, network: bool) -> Recipe:
 
 
 def start(
-    parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str], team: Team
+    parts: Parts,
+    recipe: Recipe,
+    find: Callable[[], Checkpoint],
+    classes: Sequence[str],
+    team: Team,
 ) -> None:
     """Put trained weights into the parts of a run that has not begun, in every process of a team.
 
+    Args:
+        parts: Of the run.
+        recipe: With a `transfer`.
+        find: Opens the weights, which are perhaps on the leader's machine alone.
+        classes: What the classes of the data are called.
+        team: Who trains.
+
     Raises:
+        ResNetsError: `find` does.
         ModelError: The weights are not of this network.
         DataError: More images cannot be read than training puts up with.
     """
-    team.led(lambda: begin(parts, recipe, found, classes))
+    team.led(lambda: begin(parts, recipe, find(), classes))
     parts.model.load_state_dict(team.share_tensors(parts.model.state_dict()))
     if parts.ema is not None:
         parts.ema.restore(parts.model.state_dict())

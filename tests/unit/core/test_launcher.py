@@ -1,4 +1,8 @@
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
 import pytest
+from torch import distributed
 
 from resnets.core import launcher
 from resnets.core.launcher import Place
@@ -52,3 +56,16 @@ def test_what_other_launchers_leave_in_the_environment_is_no_place(told, missing
 def test_where_nobody_keeps_notes_everyone_speaks(told):
     told()  # nothing listens at port 1
     assert launcher.first_to_say("what is wrong here")
+
+
+def test_who_is_alive_agrees_on_a_name_in_a_store_full_of_what_the_dead_have_left():
+    notes = distributed.HashStore()
+    notes.set_timeout(timedelta(seconds=20))
+    names = []
+    with ThreadPoolExecutor(3) as pool:
+        # In whatever order they come: first those who find the name of an earlier meeting.
+        for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+            met = [pool.submit(launcher.meet, notes, rank, 3) for rank in order]
+            (name,) = {each.result(timeout=20) for each in met}
+            names.append(name)
+    assert len(set(names)) == 3

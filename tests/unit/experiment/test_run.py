@@ -18,6 +18,7 @@ from resnets.core.errors import (
     RecipeError,
     ResNetsError,
     RunError,
+    StorageError,
 )
 from resnets.data import synthetic
 from resnets.data.preprocess import Preprocess
@@ -626,6 +627,31 @@ def test_patience_ends_a_run_after_so_many_evaluations_that_were_no_better(train
     waits = [min(whole[i : i + 2]) < min(whole[:i]) for i in range(1, len(whole) - 2)]
     assert all(waits)  # nowhere before was it to end
     assert checkpoints.newest(tmp_path / "run").finished
+
+
+def test_a_run_that_ends_by_patience_has_logged_its_last_updates_too(
+    train, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(run, "_LOG_EVERY", 7)
+    ended = train(restless(tiny, patience=1), tmp_path / "run")
+    assert ended.updates % 7  # else the test shows nothing
+    logged = [record["update"] for record in journal(tmp_path / "run") if "loss" in record]
+    assert logged == [*range(7, ended.updates, 7), ended.updates]
+
+
+def test_on_a_full_disk_every_process_says_the_same_line(tmp_path):
+    def told(err):
+        with pytest.raises(ResNetsError) as caught, run._resumable(tmp_path):
+            raise err
+        return str(caught.value), caught.value.everywhere
+
+    line = f"cannot write {tmp_path}: no space left on the disk; make room, then {artifacts.AGAIN}"
+    led = StorageError(line)
+    led.everywhere = True
+    others = ResNetsError(line)  # what `Team.led` raises in them
+    others.everywhere = True
+    assert told(led) == told(others)
+    assert f"make room, then `resnets train --resume {tmp_path}` continues it" in told(others)[0]
 
 
 @pytest.mark.parametrize("ema", [None, EmaSpec(decay=0.5)], ids=["", "average"])
