@@ -42,7 +42,7 @@ def newest(folder: Path, team: Team) -> AnyCheckpoint | None:
     """Return the newest state of a run that can be read, or None, in every process of a team."""
     if team.size == 1:
         return checkpoints.newest_state(folder)
-    read: list[Checkpoint | None] = []
+    read: list[AnyCheckpoint | None] = []
     team.led(lambda: read.append(checkpoints.newest_state(folder)))
     found = read[0] if team.leads else None
     if team.led(lambda: found is None):
