@@ -321,7 +321,8 @@ def _open(data: Data | str | Path | None, recipe: AnyRecipe | None) -> Data:
 
 
 def _fitting(data: Data) -> str:
-    data = opening.labelled(data)
+    if isinstance(data, DetectionData):
+        return detect_recipes.FINETUNE
     if isinstance(data, FileData):
         if data.name == "imagenet":
             raise DataError(
@@ -329,8 +330,6 @@ def _fitting(data: Data) -> str:
                 f"resnets train imagenet.resnet50 --data {shlex.quote(data.where)}"
             )
         return folder_recipes.FINETUNE
-    if isinstance(data, DetectionData):
-        return detect_recipes.FINETUNE
     if data.name not in catalogue.FOR_DATA:
         raise DataError(f"{data.name}: no recipe is made for it; name one: resnets list recipes")
     return catalogue.FOR_DATA[data.name]
