@@ -122,8 +122,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(trained, command, words, tmp_path
 
 def test_two_processes_learn_what_one_learns(trained, words, team, tmp_path):
     out = tmp_path / "shared"
-    statuses, said = team(*words, "--out", out, processes=2)
-    assert statuses == [0, 0], said
+    statuses, told = team(2, [*words, "--out", out], tmp_path / "said")
+    assert statuses == [0, 0], told
     alone, shared = (losses(folder) for folder in (trained[0], out))
     assert shared == pytest.approx(alone, rel=1e-3)
 
