@@ -339,7 +339,10 @@ def test_a_run_without_its_momentum_would_end_in_other_bits(interrupted, finishe
     assert weights(interrupted) != weights(finished.folder)
 
 
-def test_resuming_computes_with_as_many_threads_as_the_run_began_with(interrupted, loop):
+def test_resuming_computes_with_as_many_threads_as_the_run_began_with(
+    interrupted, loop, monkeypatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # which would decide
     seen = []
     loop.after_each(lambda number: seen.append(torch.get_num_threads()))
     torch.set_num_threads(2)
