@@ -134,7 +134,7 @@ def main() -> None:
     authors = converting.from_published("msra/resnet50")
     with tempfile.TemporaryDirectory() as temporary:
         v15 = with_strides(authors, "3x3", Path(temporary))
-        c15 = checkpoints.read(v15)
+        c15 = checkpoints.classifier(checkpoints.read(v15))
         contestants: dict[str, Contestant] = {
             "torchvision, eager float32": theirs(c15, data, tuned=False),
             "torchvision, bfloat16, channels-last, compiled": theirs(c15, data, tuned=True),
@@ -151,7 +151,7 @@ def main() -> None:
                 print(f"{name}: {rate:.1f}, {errors[name]:.2f} %", flush=True)
         rates = {name: values[1:] for name, values in rates.items()}
         v1 = with_strides(authors, "1x1", Path(temporary))
-        c1 = checkpoints.read(v1)
+        c1 = checkpoints.classifier(checkpoints.read(v1))
         _, reference = theirs(c1, data, tuned=False)()
         authors_strides = {
             "torchvision's code, eager float32": reference,

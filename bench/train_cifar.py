@@ -108,7 +108,7 @@ def usual_loop(data: DataSet, *, tuned: bool) -> Update:
 def our_update(data: DataSet, *, compiled: bool) -> Update:
     """The update of `resnets train cifar10.resnet20`, its data, precision and optimizer."""
     device = torch.device("cpu")
-    recipe = build.fitted(catalogue.named("cifar10.resnet20"), data)
+    recipe = build.fitted(catalogue.CLASSIFIERS["cifar10.resnet20"], data)
     recipe, _ = build.resolved(recipe, device)
     parts = build.build(recipe, data, seed=0, device=device)
     model: nn.Module = torch.compile(parts.model) if compiled else parts.model  # type: ignore[assignment]
@@ -143,7 +143,7 @@ def rounds(contestants: dict[str, Update]) -> dict[str, list[float]]:
 def command_against_updates(data: DataSet) -> dict[str, float]:
     """Return the whole command's images per second, the bare updates' before and after it."""
     name = "sample.resnet20"
-    recipe = catalogue.named(name)
+    recipe = catalogue.CLASSIFIERS[name]
     device = torch.device("cpu")
 
     def bare() -> float:
@@ -187,7 +187,7 @@ def main() -> None:
     }
     rows = compared.rows(rounds(contestants))
     recipe, _ = build.resolved(
-        build.fitted(catalogue.named("cifar10.resnet20"), data), torch.device("cpu")
+        build.fitted(catalogue.CLASSIFIERS["cifar10.resnet20"], data), torch.device("cpu")
     )
     result = {
         "what": "training, CIFAR ResNet-20, batch 128, images per second",

@@ -38,7 +38,7 @@ def main() -> None:
     words = sys.argv[1:] or [""]
     names = [
         name
-        for name in catalogue.RECIPES
+        for name in catalogue.CLASSIFIERS
         if name.startswith("imagenet.") and any(word in name for word in words)
     ]
     rows, failed = [], []
@@ -46,7 +46,7 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = str(Path(temporary) / "cache")
         data = opening.open_data(samples.write_imagenet(Path(temporary) / "ILSVRC2012"))
         for name in names:
-            settings = samples.shrinking(catalogue.named(name), CROP_PX)
+            settings = samples.shrinking(catalogue.CLASSIFIERS[name], CROP_PX)
             try:
                 rows.append(_trained(name, data, settings))
             except ResNetsError as err:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from resnets.models import cost, freezing, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
 from resnets.models.spec import check_image_px, check_takes_images
-from resnets.recipes.detector import AnyRecipe
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.schema import Recipe
 from resnets.training import losses, synchronised
 from resnets.training.ema import MovingAverage
@@ -40,6 +40,7 @@ from resnets.training.step import LossOf, Precision
 
 EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's own number
 _ONES = (1.0, 1.0, 1.0)
+R = TypeVar("R", Recipe, DetectorRecipe, AnyRecipe)
 
 
 class Evaluator(Protocol):
@@ -86,7 +87,7 @@ class Parts:
         return self.model if self.ema is None else self.ema.network
 
 
-def resolved(recipe: AnyRecipe, device: torch.device) -> tuple[AnyRecipe, str]:
+def resolved(recipe: R, device: torch.device) -> tuple[R, str]:
     """Return the recipe with its precision decided for a device, and the reason."""
     if recipe.precision != "auto":
         return recipe, "set by hand"
