@@ -332,7 +332,7 @@ JSON = {
         "list recipes --json",
         {
             *("recipe", "digest", "data", "epochs", "updates", "batch_images", "source", "fields"),
-            *("expected_top1_error_percent", "checked", "cost"),
+            *("expected_top1_error_percent", "expected_ap50_percent", "checked", "cost"),
         },
     ),
     "list models": (

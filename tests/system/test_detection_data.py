@@ -32,7 +32,6 @@ def test_a_check_says_what_is_wrong_with_boxes(boxes, ask):
 @pytest.mark.parametrize(
     "words",
     [
-        ["train", "--data"],
         ["train", "sample.resnet20", "--data"],
         ["train", "folder.finetune", "--data"],
         ["reproduce", "figure-6", "--quick", "--data"],

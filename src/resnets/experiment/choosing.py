@@ -51,7 +51,7 @@ class Best:
 
 
 def best_record(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the record that `Best` took, of those of evaluations; the last where it took none."""
-    errors = [journal.errors([record])[0] for record in records]
-    good = [index for index, error in enumerate(errors) if math.isfinite(error)]
+    """Return the record of the evaluation that `Best` took; the last one where it took none."""
+    errors = {i: error for i, each in enumerate(records) for error in journal.errors([each])}
+    good = [i for i, error in errors.items() if math.isfinite(error)]
     return records[min(good, key=errors.__getitem__, default=-1)]

@@ -45,7 +45,8 @@ def curves(records: Records, path: Path, *, title: str) -> None:
     axes.set_ylabel("average precision at IoU 0.5 (%)" if x else "error (%)")
     axes.set_ylim(0, None)
     axes.grid(alpha=0.25)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     made = io.BytesIO()
     figure.savefig(made, format="png")
     artifacts.write_bytes(path, made.getvalue())

@@ -349,7 +349,10 @@ def test_resuming_computes_with_the_threads_the_run_began_with_unless_others_are
     seen = []
     loop.after_each(lambda number: seen.append(torch.get_num_threads()))
     torch.set_num_threads(2)  # as torch does at its start where nothing or 2 is said
-    run.resume(interrupted)
+    try:
+        run.resume(interrupted)
+    finally:
+        torch.set_num_threads(1)
     assert set(seen) == {threads}
 
 

@@ -23,7 +23,7 @@ def test_a_runs_folder_and_a_file_are_opened(finished, asked, monkeypatch):
 @pytest.mark.parametrize("name", ["msra/resnet50", "torchvision/resnet50.imagenet1k-v2"])
 def test_a_published_name_is_fetched(asked, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert opening.checkpoint(name) == name
+    assert opening.any_checkpoint(name) == name
     assert asked == [name]
 
 
