@@ -161,7 +161,7 @@ def test_counting_takes_no_other_argument(here, given):
     ("name", "given", "error", "words"),
     [
         ("figure-8", {}, RecipeError, "did you mean"),
-        ("detection", {}, RecipeError, "the detector is not written yet"),
+        ("detection", {}, RecipeError, "no study compares them yet"),
         ("figure-1", {"quick": True, "seeds": 0}, RecipeError, "--seeds: must be positive"),
         ("table-3", {"quick": True}, RecipeError, "no quick form"),
         ("figure-4", {}, DataError, "needs ImageNet"),
