@@ -52,7 +52,14 @@ bench-evaluate: .venv/ready ## Time evaluating ResNet-50 against torchvision's l
 bench-load: .venv/ready ## Time reading training images against torchvision's way; needs ../shared/data
 	$(BIN)/python bench/load_images.py
 
+bench-train-resnet50: .venv/ready ## Time training ResNet-50 against torchvision's model, eager and tuned
+	$(BIN)/python bench/train_resnet50.py
+
+bench-detection: .venv/ready ## Time a detector's operations on one core
+	$(BIN)/python bench/detection_ops.py
+
 clean: ## Remove .venv and caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup train fmt check test test-real golden-update paper bench bench-evaluate bench-load clean
+.PHONY: help setup train fmt check test test-real golden-update paper bench bench-evaluate bench-load bench-train-resnet50 \
+	bench-detection clean

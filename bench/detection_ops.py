@@ -141,7 +141,7 @@ def main() -> None:
         "rows": rows,
         "hardware": hardware.describe(torch.device("cpu")),
         "provenance": provenance.collect(),
-        "command": "python bench/detection_ops.py",
+        "command": "make bench-detection",
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")

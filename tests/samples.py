@@ -11,8 +11,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
+import scenes
 from resnets.data import imagenet, imagenet_classes, synthetic
-from resnets.data.annotated import AnnotatedFiles, Objects
+from resnets.data.annotated import AnnotatedFiles
 from resnets.data.crops import ScaleCrop
 from resnets.models.network import ResNet, he_init
 
@@ -185,23 +186,10 @@ def shapes(images, seed=0, width=192, height=160):
             boxes.append(box)
             classes.append(label)
         contents.append(saved(picture, "PNG"))
-        objects.append(boxed(boxes, classes))
+        rows = ((*box, label) for box, label in zip(boxes, classes, strict=True))
+        objects.append(scenes.objects(*rows))
     names = tuple(f"{number}.png" for number in range(images))
     return AnnotatedFiles(names, names, tuple(objects), contents.__getitem__)
-
-
-def boxed(boxes, classes, ignored=()):
-    """The objects of an image; those of the indices `ignored` are ignored."""
-    boxes_n4 = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
-    ignored_n = torch.tensor([index in ignored for index in range(len(classes))], dtype=torch.bool)
-    sides_n2 = boxes_n4[:, 2:] - boxes_n4[:, :2]
-    return Objects(
-        boxes_n4,
-        torch.tensor(classes, dtype=torch.int64),
-        ignored_n,
-        torch.zeros(len(classes), dtype=torch.bool),
-        sides_n2.prod(1),
-    )
 
 
 def write_voc(folder, lists, objects=None, size=(60, 40)):

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from resnets.data.files import FileData
     from resnets.data.opening import Data
     from resnets.data.sets import DataSet
-    from resnets.evaluation.views import Protocol
-    from resnets.experiment.evaluate import Evaluation, Precision, Split
+    from resnets.experiment.evaluate import Evaluation, Precision
+    from resnets.experiment.evaluate_detectors import DetectorEvaluation
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.machine import Compile
     from resnets.experiment.outcome import Run
     from resnets.experiment.reproduce import Reproduction
+    from resnets.inference.detector import Detector
     from resnets.inference.predictor import Classifier
     from resnets.models.making import Network
 
@@ -98,7 +99,7 @@ def open_data(where: str | Path) -> "Data":
 def train(
     recipe: str | None = None,
     *,
-    data: "DataSet | FileData | str | Path | None" = None,
+    data: "Data | str | Path | None" = None,
     model: "str | Network | None" = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -143,7 +144,7 @@ def train(
     )
 
 
-def resume(folder: str | Path, *, data: "DataSet | FileData | None" = None) -> "Run":
+def resume(folder: str | Path, *, data: "Data | None" = None) -> "Run":
     """Continue a run that was stopped or killed, to the same bits. See `resnets train --resume`."""
     from resnets.experiment import asking
 
@@ -152,28 +153,32 @@ def resume(folder: str | Path, *, data: "DataSet | FileData | None" = None) -> "
 
 def evaluate(
     checkpoint: "str | Path | Run | Sequence[str | Path | Run]",
-    data: "DataSet | FileData | str | Path | None" = None,
+    data: "Data | str | Path | None" = None,
     *,
-    split: "Split | None" = None,
-    protocol: "Protocol" = "single-crop",
+    split: str | None = None,
+    protocol: str | None = None,
     precision: "Precision" = "auto",
+    settings: tuple[str, ...] = (),
+    submission: str | Path | None = None,
     per_class: bool = False,
     device: str | None = None,
-) -> "Evaluation":
+) -> "Evaluation | DetectorEvaluation":
     """Return a checkpoint's error, interval and protocol; of several, that of the ensemble.
 
-    See `resnets evaluate`.
+    Of a detector it is the average precision. See `resnets evaluate`.
     """
-    from resnets.experiment import evaluate as evaluating
+    from resnets.experiment import measuring
     from resnets.experiment.outcome import Run
 
     several = [checkpoint] if isinstance(checkpoint, str | Path | Run) else checkpoint
-    return evaluating.evaluate(
+    return measuring.measure(
         [_folder(each) for each in several],
         data,
         split=split,
         protocol=protocol,
         precision=precision,
+        settings=settings,
+        submission=None if submission is None else Path(submission),
         per_class=per_class,
         device=device,
     )
@@ -196,11 +201,11 @@ def reproduce(
     )
 
 
-def load(checkpoint: "str | Path | Run", *, device: str | None = None) -> "Classifier":
-    """Return the classifier in a run or a checkpoint file, ready to predict."""
-    from resnets.inference import predictor
+def load(checkpoint: "str | Path | Run", *, device: str | None = None) -> "Classifier | Detector":
+    """Return the classifier or the detector in a run or a checkpoint file, ready to predict."""
+    from resnets.inference import loading
 
-    return predictor.load(_folder(checkpoint), device)
+    return loading.load(_folder(checkpoint), device)
 
 
 def _folder(what: Any) -> Any:

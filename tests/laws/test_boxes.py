@@ -4,7 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resnets.data.scenes import flipped
 from resnets.detection import boxes, nms, regions
+from scenes import objects
 
 quick = settings(deadline=None, max_examples=80)
 # Of whole numbers there are ties; of others there is rounding.
@@ -71,9 +73,10 @@ def test_whatever_is_decoded_is_finite_and_clips_into_the_image(deltas, referenc
 @quick
 @given(tensors(box(st.integers(-30, 30), st.integers(0, 40))), st.integers(1, 100))
 def test_flipping_twice_is_nothing_and_keeps_overlaps(a, width):
-    flipped = boxes.flip(a, width)
-    assert torch.equal(boxes.flip(flipped, width), a)
-    assert torch.equal(boxes.iou(flipped, flipped), boxes.iou(a, a))
+    once = flipped(objects(*((*each, 0) for each in a.tolist())), width)
+    assert torch.equal(flipped(once, width).boxes_n4, a.float())
+    a, flipped_n4 = a.float(), once.boxes_n4
+    assert torch.equal(boxes.iou(flipped_n4, flipped_n4), boxes.iou(a, a))
 
 
 def greedily(boxes_n4, scores_n, threshold):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import damaged
 from resnets.core.errors import DataError
 from resnets.data import opening, plain_yaml
 from resnets.data.annotated import Annotations
@@ -20,19 +21,6 @@ XML = voc_xml([("cat", (1, 2, 30, 20), 0), ("dog", (-4, 2, 99, 20), 1)])
 TREE = coco_tree(2, [{"image_id": 1, "bbox": [10, 5, 20, 15], "area": 7}, {"image_id": 2}])
 LABEL = b"0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.2 0.3 0.5 0.5\n"
 YAML = b"path: .\ntrain: images/train\nnames:\n  0: cat\n  1: 'dog'\n"
-
-
-@st.composite
-def damaged(draw, content):
-    """Some bytes changed, cut out, put in or repeated."""
-    found = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(found)))
-        length = draw(st.integers(0, 8))
-        found[at : at + length] = draw(st.binary(max_size=8))
-    if draw(st.booleans()):
-        del found[draw(st.integers(0, len(found))) :]
-    return bytes(found)
 
 
 def sound(annotations, sizes):

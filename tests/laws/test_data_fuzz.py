@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from damage import damaged
 from resnets.core.errors import DataError
 from resnets.data import cifar, sample
 from resnets.data.sets import DataSet, ImageSet
@@ -32,19 +33,6 @@ def small_sample():
 
 SAMPLE = small_sample()
 DIGEST = sample.decode(SAMPLE).digest
-
-
-@st.composite
-def damaged(draw, content):
-    """Some bytes changed, cut out, put in or repeated."""
-    found = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(found)))
-        length = draw(st.integers(0, 8))
-        found[at : at + length] = draw(st.binary(max_size=8))
-    if draw(st.booleans()):
-        del found[draw(st.integers(0, len(found))) :]
-    return bytes(found)
 
 
 @fuzz

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damage import damaged
 from resnets.core.errors import DataError
 from resnets.data import labels, opening, parquet, shards
 from samples import archive, shard, table
@@ -42,19 +43,6 @@ PARQUET = [
     written(compression="none", use_dictionary=False),
     written(compression="none", write_page_checksum=True),
 ]
-
-
-@st.composite
-def damaged(draw, content):
-    """Some bytes changed, cut out, put in or repeated."""
-    found = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(found)))
-        length = draw(st.integers(0, 8))
-        found[at : at + length] = draw(st.binary(max_size=8))
-    if draw(st.booleans()):
-        del found[draw(st.integers(0, len(found))) :]
-    return bytes(found)
 
 
 def read_all(path, content, read):

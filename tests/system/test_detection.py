@@ -1,6 +1,7 @@
 """The real command on pictures with boxes: train, kill, resume, share, evaluate, predict."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -8,9 +9,11 @@ import time
 import pytest
 from PIL import Image
 
+import resnets
 import samples
 from resnets.core import artifacts
 from resnets.inference import checkpoints, origins
+from resnets.inference.detector import Detector
 from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
 
 SMALL = ResNetSpec(
@@ -143,6 +146,38 @@ def test_it_is_evaluated_with_nothing_else_named(ask, trained):
     refined = ask("evaluate", folder, "--set", "testing.refined=true", "--device", "cpu")
     assert refined.status == 0
     assert "refined" in refined.out
+
+
+def test_python_evaluates_and_loads_it_as_the_command_does(trained):
+    folder, answer = trained
+    measured = resnets.evaluate(folder, precision="float32", device="cpu")
+    wanted = json.loads(answer.out)["ap50_percent"]
+    assert measured.values["ap50_percent"] == pytest.approx(wanted, abs=1e-6)
+    finder = resnets.load(folder, device="cpu")
+    assert isinstance(finder, Detector)
+    assert finder.classes == ("circle", "square")
+
+
+def test_weights_are_read_once_where_they_are_measured(ask, trained, finished, monkeypatch):
+    read = []
+    load = artifacts.load_tensors
+    monkeypatch.setattr(artifacts, "load_tensors", lambda path: read.append(path) or load(path))
+    for folder in (trained[0], finished):
+        read.clear()
+        assert ask("evaluate", folder, "--device", "cpu").status == 0
+        assert len(read) == 1
+
+
+def test_boxes_that_were_put_right_are_said_when_a_run_begins(ask, words, data, tmp_path):
+    wrong = tmp_path / "wrong"
+    shutil.copytree(data, wrong)
+    path = wrong / "Annotations/train0.xml"
+    rows = [("circle", (1, 1, 40, 40), 0), ("square", (100, 50, 900, 90), 0)]
+    path.write_bytes(samples.voc_xml(rows, (192, 160)))
+    asked = [wrong if word == data else word for word in words]
+    answer = ask(*asked, "--out", tmp_path / "run", "--set", "total_steps=1")
+    assert answer.status == 0, answer.err
+    assert "annotations put right or left out: 1 clipped; `resnets data check`" in answer.err
 
 
 def test_what_it_found_is_written_as_test_servers_take_it(ask, trained, tmp_path):

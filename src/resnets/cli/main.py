@@ -205,28 +205,22 @@ def predict(
     json: Json = False,
 ) -> None:
     """Name what is in images."""
-    from resnets.core import hardware
-    from resnets.inference import detector, explanation, opening, pictures, predictor
-    from resnets.inference.checkpoints import DetectorCheckpoint
+    from resnets.inference import detector, explanation, loading, pictures
+    from resnets.inference.detector import Detector
 
     if json and layout != "table":
         raise ResNetsError(f"--json: is a format of its own; leave it or --format {layout} out")
     found = pictures.find(images)
-    opened = opening.any_checkpoint(checkpoint)
-    if isinstance(opened, DetectorCheckpoint):
-        finder = detector.Detector([opened], hardware.device(device))
-        refused = output.predictions(
-            detector.told(finder, found, top, explain), "json" if json else layout
-        )
-        if refused is not None:
-            raise refused
-        return
-    classifier = predictor.Classifier(opened, hardware.device(device))
-    if explain is not None:
-        explanation.check(classifier.plain, explain, found)
-    refused = output.predictions(classifier.stream(found, top or 1), "json" if json else layout)
-    if explain is not None:
-        output.explained(explanation.draw(classifier.explain, found, explain))
+    kind: Literal["table", "json", "jsonl", "csv"] = "json" if json else layout
+    loaded = loading.load(checkpoint, device)
+    if isinstance(loaded, Detector):
+        refused = output.predictions(detector.told(loaded, found, top, explain), kind)
+    else:
+        if explain is not None:
+            explanation.check(loaded.plain, explain, found)
+        refused = output.predictions(loaded.stream(found, top or 1), kind)
+        if explain is not None:
+            output.explained(explanation.draw(loaded.explain, found, explain))
     if refused is not None:  # the other images come first
         raise refused
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resnets.core.division import WHOLE, Share
 from resnets.data import crops, cutting, erasing, mixing, operations, policies, preprocess
+from resnets.data.ahead import Ahead
 from resnets.data.batches import Batch, Mixed
 from resnets.data.crops import Cut, ResizedCrop, ScaleCrop
 from resnets.data.erasing import RandomErasing
@@ -28,7 +29,6 @@ from resnets.data.order import Order
 from resnets.data.policies import RandAugment, TrivialAugment
 from resnets.data.setting_aside import SettingAside
 
-_AHEAD: Final = 3  # shares of batches that are read while one is computed with
 _IMAGES_A_TASK: Final = 8  # handing an image of its own to a thread costs as much as resizing it
 _IMAGES_AT_ONCE: Final = 8  # so many, as float32, are still in the cache at the second operation
 
@@ -104,8 +104,7 @@ class FileBatches:
         self._shift_yx = (shift if len(row) == 3 else shift[0]).expand(row).flatten(-2).to(device)
         self._pixels, self._prepared = _Memory(np.uint8), _Memory(np.float32)
         self._pool = ThreadPoolExecutor(workers or processors(), "decoding")
-        self._shares = shares
-        self._ahead: dict[tuple[int, Share], _Reading] = {}
+        self._ahead = Ahead(shares, self._begin, _Reading.cancel)
 
     def __call__(self, number: int, share: Share = WHOLE) -> Batch:
         """Return a share of the batch of update `number`, counted from 1.
@@ -133,26 +132,13 @@ class FileBatches:
 
     def wait(self) -> None:
         """Wait until everything that was begun ahead is read, as one does who takes the time."""
-        for reading in self._ahead.values():
+        for reading in self._ahead.begun:
             reading.wait()
 
     def _read(self, number: int, share: Share) -> tuple["_Reading", list[int]]:
-        """Begin what is wanted soon, give up what is not, and wait for a share."""
-        wanted = self._coming(number, share)
-        for given_up in set(self._ahead).difference(wanted):
-            self._ahead.pop(given_up).cancel()
-        for each in wanted:
-            if each not in self._ahead:
-                self._ahead[each] = self._begin(*each)
-        reading = self._ahead.pop((number, share))
+        """Wait for a share, while the next ones are read."""
+        reading = self._ahead.take(number, share)
         return reading, reading.wait()
-
-    def _coming(self, number: int, share: Share) -> list[tuple[int, Share]]:
-        """Return what is asked for now and what will be next."""
-        shares = list(self._shares) if share in self._shares else [share]
-        first = shares.index(share)
-        places = range(first, first + 1 + _AHEAD)
-        return [(number + at // len(shares), shares[at % len(shares)]) for at in places]
 
     def _begin(self, number: int, share: Share) -> "_Reading":
         """Choose what is done to each image of a share, and let the threads begin."""

@@ -1,10 +1,9 @@
 """Images with objects, scaled as a detector wants them: one at a time, each of its own size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Final
 
 import numpy as np
 import torch
@@ -16,13 +15,12 @@ from resnets.core.division import WHOLE, Share
 from resnets.core.errors import DataError
 from resnets.core.spec import spec
 from resnets.data import batches, images
+from resnets.data.ahead import Ahead
 from resnets.data.annotated import AnnotatedFiles, Objects
 from resnets.data.file_batches import processors
 from resnets.data.order import Order
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from resnets.data.setting_aside import SettingAside
-
-_AHEAD: Final = 3  # shares of batches that are read while one is computed with
 
 
 @spec
@@ -150,8 +148,7 @@ class SceneBatches:
         self.order = Order(self.images, batch_images, seed)
         self.aside = SettingAside(files) if aside is None else aside
         self._pool = ThreadPoolExecutor(workers or processors(), "decoding")
-        self._shares = shares
-        self._ahead: dict[tuple[int, Share], list[Future[tuple[Tensor, Objects]]]] = {}
+        self._ahead = Ahead(shares, self._begin, _give_up)
 
     def __call__(self, number: int, share: Share = WHOLE) -> list[Scene]:
         """Return a share of the batch of update `number`, counted from 1.
@@ -161,21 +158,7 @@ class SceneBatches:
         Raises:
             DataError: More images cannot be read than training puts up with.
         """
-        wanted = self._coming(number, share)
-        for given_up in set(self._ahead).difference(wanted):
-            for task in self._ahead.pop(given_up):
-                task.cancel()
-        for each in wanted:
-            if each not in self._ahead:
-                self._ahead[each] = self._begin(*each)
-        return [self._ready(*task.result()) for task in self._ahead.pop((number, share))]
-
-    def _coming(self, number: int, share: Share) -> list[tuple[int, Share]]:
-        """Return what is asked for now and what will be next."""
-        shares = list(self._shares) if share in self._shares else [share]
-        first = shares.index(share)
-        places = range(first, first + 1 + _AHEAD)
-        return [(number + at // len(shares), shares[at % len(shares)]) for at in places]
+        return [self._ready(*task.result()) for task in self._ahead.take(number, share)]
 
     def _begin(self, number: int, share: Share) -> list[Future[tuple[Tensor, Objects]]]:
         tasks = []
@@ -200,6 +183,11 @@ class SceneBatches:
     def _ready(self, image_hwc: Tensor, objects: Objects) -> Scene:
         on_device = image_hwc.to(self.device, non_blocking=True)
         return Scene(self.scaling.prepare(on_device), moved(objects, self.device))
+
+
+def _give_up(tasks: Iterable[Future[tuple[Tensor, Objects]]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def _decoded(scaling: Scaling, content: bytes, name: str) -> tuple[Tensor, tuple[int, int]]:

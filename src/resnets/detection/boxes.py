@@ -1,4 +1,4 @@
-"""Boxes as arithmetic: overlap, the four numbers a detector learns, clip, flip, scale.
+"""Boxes as arithmetic: overlap, the four numbers a detector learns, clip.
 
 A box is (left, top, right, bottom) in pixels of an image that spans [0, width] x [0, height], so a
 box of one pixel has a side of 1 (see `resnets.data.annotated.Objects`). Every function takes any
@@ -123,25 +123,6 @@ def within(boxes_n4: Tensor, height: float, width: float) -> Tensor:
     return ((boxes_n4[:, :2] >= 0) & (boxes_n4[:, 2:] <= ends)).all(1)
 
 
-def flip(boxes_n4: Tensor, width: float) -> Tensor:
-    """Return the boxes in the image's mirror image, left and right exchanged."""
-    left, top, right, bottom = boxes_n4.unbind(1)
-    return torch.stack((width - right, top, width - left, bottom), 1)
-
-
-def scale(boxes_n4: Tensor, across: float, down: float) -> Tensor:
-    """Return the boxes in the image once it is resized.
-
-    Args:
-        boxes_n4: Boxes in the image as it was.
-        across: The new width divided by the old one.
-        down: The new height divided by the old one.
-    """
-    return boxes_n4 * boxes_n4.new_tensor((across, down, across, down))
-
-
-# In place, in what a line before made: a table of 128 x 1024 overlaps then stays in a core's cache,
-# and `nms` takes half the time. The coordinates lie in rows for the same reason.
 def _intersections(a_n4: Tensor, b_m4: Tensor) -> Tensor:
     a_left, a_top, a_right, a_bottom = a_n4.t().contiguous()[:, :, None].unbind()
     b_left, b_top, b_right, b_bottom = b_m4.t().contiguous()[:, None, :].unbind()

@@ -15,7 +15,7 @@ from resnets.data.scenes import Scaling
 from resnets.detection import boxes, proposals
 from resnets.detection.detections import Detections
 from resnets.detection.faster_rcnn import REGION_STDS, FasterRCNN
-from resnets.detection.nms import nms
+from resnets.detection.nms import nms, nms_by_class
 from resnets.detection.proposals import Proposed, Selection
 
 # Of a region, in the scaled image: what a network that was trained on 224 px sees best.
@@ -125,17 +125,13 @@ class _View:
         if len(self.pyramid) == 1:
             return self._at(self.pyramid[0], regions_r4)
         lower_r = self._lower(regions_r4)
-        first = torch.empty(0)
+        order, merged = [], []
         for place in range(len(self.pyramid) - 1):
-            (at_r,) = (lower_r == place).nonzero(as_tuple=True)
-            if not len(at_r):
-                continue
-            both = [self._at(self.pyramid[n], regions_r4[at_r]) for n in (place, place + 1)]
-            merged = torch.maximum(*both)
-            if not len(first):
-                first = merged.new_zeros(len(regions_r4), *merged.shape[1:])
-            first[at_r] = merged
-        return first
+            own_r = (lower_r == place).nonzero().squeeze(1)
+            both = [self._at(n, regions_r4[own_r]) for n in self.pyramid[place : place + 2]]
+            order.append(own_r)
+            merged.append(torch.maximum(*both))
+        return torch.cat(merged)[torch.cat(order).argsort()]
 
     def _at(self, n: int, regions_r4: Tensor) -> Tensor:
         return self.model.pooled(self.maps[n], regions_r4 * self.factors[n])
@@ -214,34 +210,29 @@ def told(found: Found, testing: Testing) -> tuple[Tensor, Tensor, Tensor]:
 
     Source: Girshick 2015; Gidaris, Komodakis 2015, sec. 4.2, for the voting.
     """
-    boxes_m4, scores_m, classes_m = [], [], []
-    for number in range(found.boxes_rk4.shape[1]):
-        scores_r = found.scores_rk[:, number]
-        (likely_r,) = (scores_r > testing.smallest_score).nonzero(as_tuple=True)  # NaN is not
-        boxes_n4, scores_n = found.boxes_rk4[likely_r, number], scores_r[likely_r]
-        kept_n = nms(boxes_n4, scores_n, testing.iou)
-        kept_n4 = boxes_n4[kept_n]
-        if testing.refined:
-            kept_n4 = voted(kept_n4, boxes_n4, scores_n, testing.voting_iou)
-        boxes_m4.append(kept_n4)
-        scores_m.append(scores_n[kept_n])
-        classes_m.append(torch.full_like(kept_n, number))
-    scores_n = torch.cat(scores_m)
-    best_n = scores_n.argsort(descending=True, stable=True)[: testing.most]
-    return torch.cat(boxes_m4)[best_n], scores_n[best_n], torch.cat(classes_m)[best_n]
+    likely_rk = found.scores_rk[:, :-1] > testing.smallest_score  # NaN is not
+    region_n, classes_n = likely_rk.nonzero(as_tuple=True)
+    boxes_n4 = found.boxes_rk4[region_n, classes_n]
+    scores_n = found.scores_rk[region_n, classes_n]
+    kept_m = nms_by_class(boxes_n4, scores_n, classes_n, testing.iou, most=testing.most)
+    kept_m4 = boxes_n4[kept_m]
+    if testing.refined:
+        same_mn = classes_n[kept_m][:, None] == classes_n
+        kept_m4 = voted(kept_m4, boxes_n4, same_mn * scores_n, testing.voting_iou)
+    return kept_m4, scores_n[kept_m], classes_n[kept_m]
 
 
-def voted(kept_n4: Tensor, boxes_m4: Tensor, scores_m: Tensor, iou: float) -> Tensor:
+def voted(kept_m4: Tensor, boxes_n4: Tensor, votes_mn: Tensor, iou: float) -> Tensor:
     """Return each kept box as the mean of the boxes near it, weighted by their scores.
 
     Args:
-        kept_n4: Boxes; each is one of `boxes_m4`.
-        boxes_m4: All of the class.
-        scores_m: Their scores, positive.
+        kept_m4: Boxes; each is one of `boxes_n4`.
+        boxes_n4: All that were likely enough.
+        votes_mn: How much each of these counts for each kept box; 0 of another class.
         iou: What overlaps a kept box at least so much has a vote.
 
     Source: Gidaris, Komodakis 2015, eq. (1).
     """
-    weights_nm = torch.where(boxes.iou(kept_n4, boxes_m4) >= iou, scores_m, 0)
-    total_n1 = weights_nm.sum(1, keepdim=True)  # none of a box without an area
-    return torch.where(total_n1 > 0, weights_nm @ boxes_m4 / total_n1, kept_n4)
+    weights_mn = torch.where(boxes.iou(kept_m4, boxes_n4) >= iou, votes_mn, 0)
+    total_m1 = weights_mn.sum(1, keepdim=True)  # none of a box without an area
+    return torch.where(total_m1 > 0, weights_mn @ boxes_n4 / total_m1, kept_m4)

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from PIL import Image
 from torch import nn
 
 from resnets.core import division, hardware
 from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.processes import ALONE, Team
+from resnets.core.progress import Bar, Silent
 from resnets.core.random import generator
 from resnets.data import sets
 from resnets.data.annotated import AnnotatedFiles, DetectionData
@@ -17,6 +19,7 @@ from resnets.data.scenes import Scaling, SceneBatches
 from resnets.data.setting_aside import SettingAside
 from resnets.detection import detecting, learning
 from resnets.detection.detecting import Testing
+from resnets.detection.detections import Detections
 from resnets.detection.faster_rcnn import FasterRCNN, new_layers_init
 from resnets.detection.scoring import Protocol, Scoring
 from resnets.experiment import optimizing, transfer
@@ -62,14 +65,40 @@ class ObjectsFound:
         """
         assert isinstance(model, FasterRCNN)
         model.eval()
-        found = Scoring(self.files.objects, self.classes)
-        for index in range(self.team.rank, len(self.files), self.team.size):
+
+        def find(image: Image.Image) -> Detections:
             with self.precision.autocast():
-                told = detecting.detect(
-                    [model], self.files.image(index), self.scaling, self.testing
-                )
-            found.add(index, told)
-        yield from found.together(self.team).scores(self.protocol).named(self.split)
+                return detecting.detect([model], image, self.scaling, self.testing)
+
+        found = scored(self.files, self.classes, find, bar=Silent(), team=self.team)
+        yield from found.scores(self.protocol).named(self.split)
+
+
+def scored(
+    files: AnnotatedFiles,
+    classes: int,
+    find: Callable[[Image.Image], Detections],
+    *,
+    bar: Bar,
+    team: Team = ALONE,
+) -> Scoring:
+    """Return what is found in the images of a split, each process looking at its own.
+
+    Args:
+        files: The split.
+        classes: How many there are.
+        find: Returns what is in an image, in pixels of it.
+        bar: Moves along with the images.
+        team: Who looks.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    found = Scoring(files.objects, classes)
+    for index in range(team.rank, len(files), team.size):
+        found.add(index, find(files.image(index)))
+        bar.advance(1)
+    return found.together(team)
 
 
 def fitted(recipe: DetectorRecipe, data: DetectionData) -> DetectorRecipe:

@@ -81,7 +81,7 @@ class Examination:
 
 
 def evaluate(
-    where: str | Path | Sequence[str | Path],
+    where: str | Path | Sequence[str | Path | Checkpoint],
     data: Data | str | Path | None = None,
     *,
     split: Split | None = None,
@@ -93,7 +93,8 @@ def evaluate(
     """Measure a checkpoint on a split; several together are the ensemble, the mean of softmax.
 
     Args:
-        where: A run's folder, a checkpoint file, a published name; or several of them.
+        where: A run's folder, a checkpoint file, a published name; or several of them, which may be
+            open.
         data: An open data set, a name or a path; by default what the network was trained on.
         split: By default "test", or "validation" where there is no test split. Where the recipe
             held images out of the training split, these are "validation"; of image files the
@@ -141,7 +142,7 @@ def examine(
 
 
 def _measured(
-    where: str | Path | Sequence[str | Path],
+    where: str | Path | Sequence[str | Path | Checkpoint],
     data: Data | str | Path | None,
     split: Split | None,
     protocol: Protocol,
@@ -149,7 +150,7 @@ def _measured(
     device: str | None,
 ) -> "tuple[list[Checkpoint], Labelled, _Done]":
     names = [where] if isinstance(where, str | Path) else list(where)
-    found = [opening.checkpoint(name) for name in names]
+    found = [one if isinstance(one, Checkpoint) else opening.checkpoint(one) for one in names]
     for other in found[1:]:
         if other.classes != found[0].classes:
             raise ResNetsError(

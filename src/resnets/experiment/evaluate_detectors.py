@@ -1,10 +1,11 @@
 """A detector's average precision on a split, or several detectors' together."""
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from resnets.core import hardware, progress
 from resnets.core.errors import DataError, ResNetsError
@@ -18,7 +19,7 @@ from resnets.inference.checkpoints import DetectorCheckpoint
 from resnets.inference.detector import Detector
 from resnets.recipes import codec
 
-_TESTING = "testing."  # the settings that are taken
+_TESTING: Final = "testing."  # the settings that are taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +94,9 @@ def evaluate(
             f"{found[0].path} ({_some(detector.classes)})"
         )
     name, files = _split(found[0], opened, split)
-    scoring = Scoring(files.objects, len(detector.classes))
     begun = time.perf_counter()
     with progress.reporting("evaluating", total=len(files), unit="images") as bar:
-        for index in range(len(files)):
-            scoring.add(index, detector.find(files.image(index)))
-            bar.advance(1)
+        scoring = detectors.scored(files, len(detector.classes), detector.find, bar=bar)
     seconds = time.perf_counter() - begun
     if submission is not None:
         _submit(submission, name, files, scoring, opened)
@@ -170,7 +168,7 @@ def _testing(trained: DetectorCheckpoint, settings: Sequence[str]) -> Testing:
                 f"--set {setting}: evaluating takes what stands under testing, such as "
                 "testing.refined=true; the rest was decided when the detector was trained"
             )
-    return codec.override(replace(trained.recipe, expected=None), settings).testing
+    return codec.override(trained.recipe, settings).testing
 
 
 def _sentence(by: Protocol, found: Sequence[DetectorCheckpoint], testing: Testing) -> str:
@@ -199,11 +197,10 @@ def _describe(found: DetectorCheckpoint) -> dict[str, Any]:
 
 
 def _by_class(scores: Scores, classes: Sequence[str]) -> tuple[dict[str, Any], ...]:
-    rows = [
-        {"class": name, "ap_percent": None if value != value else round(value, 2)}
+    return tuple(
+        {"class": name, "ap_percent": None if math.isnan(value) else round(value, 2)}
         for name, value in zip(classes, scores.by_class, strict=True)
-    ]
-    return tuple(rows)
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from resnets.evaluation import views
 from resnets.experiment import evaluate, evaluate_detectors
 from resnets.experiment.evaluate import Evaluation, Precision, Split
 from resnets.experiment.evaluate_detectors import DetectorEvaluation
-from resnets.inference import detector, opening
+from resnets.inference import checkpoints, detector, opening
 from resnets.inference.checkpoints import Checkpoint
 
 
@@ -40,7 +40,7 @@ def measure(
         if split not in (None, *get_args(Split)):
             raise ResNetsError(f"--split {split}: takes {', '.join(get_args(Split))}")
         return evaluate.evaluate(
-            where,
+            [checkpoints.classifier(each) for each in found],
             data,
             split=split,  # type: ignore[arg-type]
             protocol=protocol or "single-crop",  # type: ignore[arg-type]

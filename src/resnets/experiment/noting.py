@@ -22,7 +22,7 @@ _LONG_S: Final = 60.0  # only of longer runs is the time said
 
 
 def beginning(classes: Sequence[str], parts: Parts) -> None:
-    """Say which classes have no image to train on."""
+    """Say which classes have no image to train on, and which boxes were not as they should be."""
     train = parts.train
     labels_n = train.classes_n if isinstance(train, AnnotatedFiles) else train.labels_n
     empty = checking.empty_classes(classes, labels_n)
@@ -32,6 +32,9 @@ def beginning(classes: Sequence[str], parts: Parts) -> None:
             f"no images to train on of {len(empty):,} of {len(classes):,} classes: "
             f"{', '.join(empty[:_SHOWN])}{more}"
         )
+    if isinstance(train, AnnotatedFiles) and train.flaw_counts:
+        told = ", ".join(f"{count:,} {kind}" for kind, count in train.flaw_counts.items())
+        _say(f"annotations put right or left out: {told}; `resnets data check` shows each")
 
 
 def end(parts: Parts, journal: Journal, number: int, team: Team) -> None:

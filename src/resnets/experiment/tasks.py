@@ -6,8 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from resnets.core.errors import DataError, ModelError, RecipeError
+from resnets.core.errors import ModelError, RecipeError
 from resnets.core.processes import ALONE, Team
+from resnets.data import opening
 from resnets.data.annotated import DetectionData
 from resnets.data.opening import Data
 from resnets.experiment import build, detectors, transfer
@@ -29,7 +30,7 @@ def fitted(recipe: AnyRecipe, data: Data) -> AnyRecipe:
         DataError: The data is for another task.
     """
     if isinstance(recipe, DetectorRecipe):
-        return detectors.fitted(recipe, _boxes(data))
+        return detectors.fitted(recipe, opening.with_boxes(data))
     return build.fitted(recipe, data)
 
 
@@ -45,7 +46,7 @@ def training_images(recipe: AnyRecipe, data: Data) -> int:
         DataError: There is nothing to train or to evaluate on, or the data is for another task.
     """
     if isinstance(recipe, DetectorRecipe):
-        return len(detectors.split(recipe, _boxes(data))[0])
+        return len(detectors.split(recipe, opening.with_boxes(data))[0])
     return build.training_images(recipe, data)
 
 
@@ -69,7 +70,7 @@ def built(
     """Return the parts of a run; see `build.build`."""
     if isinstance(recipe, DetectorRecipe):
         return detectors.built(
-            recipe, _boxes(data), seed=seed, device=device, team=team, workers=workers
+            recipe, opening.with_boxes(data), seed=seed, device=device, team=team, workers=workers
         )
     return build.build(
         recipe,
@@ -164,12 +165,3 @@ def beginning_with(recipe: AnyRecipe, weights: str) -> AnyRecipe:
         return replace(recipe, transfer=replace(recipe.transfer, weights=weights))
     began = recipe.transfer or Transfer(weights="", fixed_bn=not recipe.true_averages)
     return replace(recipe, transfer=replace(began, weights=weights))
-
-
-def _boxes(data: Data) -> DetectionData:
-    if isinstance(data, DetectionData):
-        return data
-    raise DataError(
-        f"{data.name}: has images with classes, and a detector learns from boxes; train "
-        "folder.finetune on it, or name data in the layout of VOC, COCO or YOLO"
-    )

@@ -12,7 +12,7 @@ from resnets.core.errors import CheckpointError, ImageError, ResNetsError
 from resnets.detection import detecting
 from resnets.detection.detecting import Testing
 from resnets.detection.detections import Detections
-from resnets.inference import drawing, explanation, opening, pictures
+from resnets.inference import drawing, explanation, pictures
 from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint, DetectorCheckpoint
 from resnets.inference.found import FoundObject
 from resnets.inference.pictures import Picture
@@ -149,12 +149,3 @@ def of(found: AnyCheckpoint) -> DetectorCheckpoint:
     if isinstance(found, Checkpoint):
         raise CheckpointError(f"{found.path}: holds a classifier; an ensemble is of one kind")
     return found
-
-
-def load(where: str | Path, device: str | None = None) -> Detector:
-    """Return the detector in a run's folder or a checkpoint file.
-
-    Raises:
-        CheckpointError: There is none, or it is damaged.
-    """
-    return Detector([of(opening.any_checkpoint(where))], hardware.device(device))

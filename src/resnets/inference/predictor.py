@@ -16,7 +16,7 @@ from resnets.core import hardware
 from resnets.core.errors import CheckpointError, ImageError, ResNetsError
 from resnets.core.hardware import PrecisionName
 from resnets.data import batches, preprocess
-from resnets.inference import explanation, fused, opening, pictures
+from resnets.inference import explanation, fused, pictures
 from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.explanation import Explanation
 from resnets.inference.pictures import Picture
@@ -206,17 +206,3 @@ class Classifier:
                 names, best.values.tolist(), best.indices.tolist(), strict=True
             )
         ]
-
-
-def load(where: str | Path, device: str | None = None) -> Classifier:
-    """Return the classifier of a checkpoint.
-
-    Args:
-        where: A run's folder, a file of ours, or a name that `resnets weights list` shows.
-        device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
-
-    Raises:
-        CheckpointError: There is none, or it is damaged or foreign.
-        FetchError: It is published and cannot be fetched.
-    """
-    return Classifier(opening.checkpoint(where), hardware.device(device))

@@ -7,7 +7,6 @@ Images, boxes, classes and their names come from the data, the network from the 
 fits the data: `fitted`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -17,6 +16,7 @@ from resnets.detection.anchors import AnchorSpec
 from resnets.detection.spec import FasterRCNNSpec
 from resnets.models import zoo
 from resnets.models.spec import ResNetSpec, VggSpec
+from resnets.recipes import lengths
 from resnets.recipes.detector import DetectorRecipe, Pretrained, ScenesSpec
 from resnets.recipes.optimizers import SgdSpec
 from resnets.recipes.schedule import Cosine
@@ -50,7 +50,6 @@ _finetune: Final = DetectorRecipe(
     total_steps=1_000,
     clip_norm=10.0,
     transfer=Pretrained(weights="msra/resnet50", frozen_stages=1),
-    keep="best",
 )
 RECIPES: Final[dict[str, DetectorRecipe]] = {FINETUNE: _finetune}
 
@@ -84,13 +83,4 @@ def fitted(recipe: DetectorRecipe, images: int) -> DetectorRecipe:
         recipe: As it stands in the catalogue.
         images: To train on; positive.
     """
-    batch = min(recipe.batch_images, images)
-    least, most = _PASSES
-    passes = min(most, max(least, _ROOT / math.sqrt(images)))
-    steps = math.ceil(passes * images / batch)
-    return replace(
-        recipe,
-        batch_images=batch,
-        total_steps=steps,
-        schedule=replace(recipe.schedule, warmup_steps=min(50, steps // 10)),
-    )
+    return lengths.fitted(recipe, images, epochs=_PASSES, root=_ROOT, most_warmup_steps=50)

@@ -11,12 +11,12 @@ rest isn't led astray by a random one (Kumar et al. 2022); then everything learn
 with BN's averages fixed, and the best network of all evaluations is kept.
 """
 
-import math
 from dataclasses import replace
 from typing import Final
 
 from resnets.data.crops import ResizedCrop
 from resnets.models import zoo
+from resnets.recipes import lengths
 from resnets.recipes.schedule import Cosine
 from resnets.recipes.schema import DataSpec, Recipe, SgdSpec, Transfer
 
@@ -65,13 +65,4 @@ def fitted(recipe: Recipe, images: int) -> Recipe:
         recipe: The recipe as it stands in the catalogue.
         images: Without those held out; positive.
     """
-    batch = min(recipe.batch_images, images)
-    least, most = _EPOCHS
-    epochs = min(most, max(least, _ROOT / math.sqrt(images)))
-    steps = math.ceil(epochs * images / batch)
-    return replace(
-        recipe,
-        batch_images=batch,
-        total_steps=steps,
-        schedule=replace(recipe.schedule, warmup_steps=min(10, steps // 10)),
-    )
+    return lengths.fitted(recipe, images, epochs=_EPOCHS, root=_ROOT, most_warmup_steps=10)

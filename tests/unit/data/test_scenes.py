@@ -13,6 +13,7 @@ from resnets.core.errors import DataError
 from resnets.data import scenes
 from resnets.data.annotated import AnnotatedFiles
 from resnets.data.scenes import Scaling, SceneBatches
+from scenes import objects as row_objects
 
 CPU = torch.device("cpu")
 SCALING = Scaling(shorter_px=80, longest_px=120)
@@ -121,7 +122,7 @@ def test_in_the_place_of_an_image_that_cannot_be_read_stands_another_with_its_ow
 
 
 def test_objects_scale_with_their_areas_and_flip_back_to_themselves():
-    objects = samples.boxed([[10, 20, 30, 60]], [1])
+    objects = row_objects((10, 20, 30, 60, 1))
     half = scenes.scaled(objects, 0.5, 0.25)
     assert half.boxes_n4.tolist() == [[5, 5, 15, 15]]
     assert half.area_n.tolist() == [100]
@@ -130,9 +131,16 @@ def test_objects_scale_with_their_areas_and_flip_back_to_themselves():
     assert scenes.flipped(objects, 100).boxes_n4.tolist() == [[70, 20, 90, 60]]
 
 
+def test_flipping_mirrors_and_scaling_stretches():
+    objects = row_objects((0, 0, 10, 20, 0), (5, 15, 15, 25, 1), (10, 20, 30, 25, 0))
+    mirrored = scenes.flipped(objects, 30).boxes_n4
+    assert mirrored[1:].tolist() == [[15, 15, 25, 25], [0, 20, 20, 25]]
+    assert scenes.scaled(objects, 2, 0.5).boxes_n4[2].tolist() == [20, 10, 60, 12.5]
+
+
 def test_an_image_without_objects_is_a_scene():
     content = samples.saved(Image.fromarray(np.zeros((50, 60, 3), np.uint8)), "PNG")
-    empty = AnnotatedFiles(("a",), ("a",), (samples.boxed([], []),), lambda index: content)
+    empty = AnnotatedFiles(("a",), ("a",), (row_objects(),), lambda index: content)
     (scene,) = batches(empty, batch_images=1)(1)
     assert len(scene.objects) == 0
     assert scene.size == (96, 80)

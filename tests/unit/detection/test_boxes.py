@@ -68,11 +68,6 @@ def test_which_boxes_are_large_enough_and_which_lie_within():
     assert boxes.within(given, height=50, width=100).tolist() == [True, False, False, False]
 
 
-def test_flipping_mirrors_and_scaling_stretches():
-    assert boxes.flip(BOXES, 30)[1:].tolist() == [[15, 5, 25, 15], [0, 20, 20, 25]]
-    assert boxes.scale(BOXES, 2, 0.5)[2].tolist() == [20, 10, 60, 12.5]
-
-
 def test_no_boxes_give_no_boxes():
     assert boxes.iou(NONE, BOXES).shape == boxes.coverage(NONE, BOXES).shape == (0, 3)
     assert boxes.iou(BOXES, NONE).shape == boxes.coverage(BOXES, NONE).shape == (3, 0)
@@ -80,8 +75,6 @@ def test_no_boxes_give_no_boxes():
         boxes.encode(NONE, NONE),
         boxes.decode(NONE, NONE),
         boxes.clip(NONE, 5, 5),
-        boxes.flip(NONE, 5),
-        boxes.scale(NONE, 2, 2),
     ):
         assert found.shape == (0, 4)
     for found in (boxes.areas(NONE), boxes.large_enough(NONE, 1), boxes.within(NONE, 5, 5)):

@@ -62,7 +62,7 @@ def test_refined_boxes_are_the_mean_of_those_near_by_their_scores():
 
 def test_a_box_without_an_area_is_left_as_it_is():
     point = torch.tensor([[5.0, 5.0, 5.0, 5.0]])
-    assert torch.equal(detecting.voted(point, point, torch.tensor([0.5]), 0.5), point)
+    assert torch.equal(detecting.voted(point, point, torch.tensor([[0.5]]), 0.5), point)
 
 
 def image_of(files, index=0):

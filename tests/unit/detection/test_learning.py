@@ -12,6 +12,7 @@ from resnets.data.scenes import SceneBatches
 from resnets.detection import detecting, learning
 from resnets.detection.learning import Learning
 from resnets.detection.scoring import Scoring
+from scenes import objects
 
 CPU = torch.device("cpu")
 LEARNING = Learning(anchors=64, regions=32)
@@ -59,9 +60,7 @@ def test_at_first_every_class_is_as_likely_and_so_is_an_object(spec, make, files
 
 
 def test_an_image_without_objects_teaches_what_is_background(spec, make, files, scaling):
-    empty = AnnotatedFiles(
-        files.names, files.ids, (samples.boxed([], []),) * len(files), files.read
-    )
+    empty = AnnotatedFiles(files.names, files.ids, (objects(),) * len(files), files.read)
     told = loss(make(spec).train(), scenes(empty, scaling)(1))
     assert told["proposal_box_loss"] == told["region_box_loss"] == 0
     assert told["region_class_loss"] > 0

@@ -3,12 +3,11 @@
 import json
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import forked
 from resnets.core.processes import ALONE
 from resnets.data.annotated import Objects
 from resnets.detection.detections import Detections
@@ -95,7 +94,7 @@ def test_one_process_has_everything():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_several_processes_measure_in_any_order_what_one_does(tmp_path):
-    subprocess.run([sys.executable, SCRIPT, "3", tmp_path], check=True, timeout=120)
+    forked.run(SCRIPT, 3, tmp_path)
     for rank in range(3):
         made = json.loads((tmp_path / f"{rank}.json").read_text())
         alone, forwards, backwards, images = made

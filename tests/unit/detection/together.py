@@ -6,14 +6,13 @@ have together, going forwards and going backwards.
 """
 
 import json
-import os
-import socket
 import sys
 from dataclasses import astuple
 from pathlib import Path
 
 import torch
 
+from forked import connected
 from resnets.core import processes
 from resnets.core.processes import ALONE
 from resnets.core.random import generator
@@ -65,14 +64,8 @@ def numbers(team, order):
 
 def main(size, folder):
     torch.set_num_threads(1)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
     alone = numbers(ALONE, range(IMAGES))
-    rank = fork(range(size))
-    told = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in told.items()}
+    rank = connected(size)
     with processes.joined() as team:
         made = [
             alone,
@@ -83,18 +76,6 @@ def main(size, folder):
             few.add(0, Detections.none())  # no process has a detection, and one has no image
         made.append(len(few.together(team).found))
     (folder / f"{rank}.json").write_text(json.dumps(made))
-
-
-def fork(ranks):
-    """Return its rank in each child; wait for all of them in the parent, and leave."""
-    children = []
-    for rank in ranks:
-        child = os.fork()
-        if not child:
-            return rank
-        children.append(child)
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    sys.exit(max(map(abs, statuses)))
 
 
 if __name__ == "__main__":

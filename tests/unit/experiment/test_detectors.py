@@ -17,7 +17,7 @@ from resnets.detection.learning import Learning
 from resnets.detection.spec import FasterRCNNSpec
 from resnets.experiment import detectors, evaluate_detectors, run, tasks
 from resnets.experiment.transfer import Weights
-from resnets.inference import checkpoints, detector
+from resnets.inference import checkpoints, detector, loading
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import making, zoo
 from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
@@ -174,7 +174,7 @@ def test_weights_of_another_network_are_refused(weights):
 def test_data_without_boxes_and_recipes_without_them_do_not_go_together(data, tiny):
     from resnets.data import synthetic
 
-    with pytest.raises(DataError, match="a detector learns from boxes"):
+    with pytest.raises(DataError, match="this needs boxes"):
         tasks.fitted(RECIPE, synthetic.make())
     with pytest.raises(DataError, match="images with boxes"):
         tasks.fitted(tiny, data)
@@ -225,7 +225,7 @@ def test_it_predicts_objects_by_name_and_draws_them(finished, tmp_path):
     files = samples.shapes(2)
     for name in files.names:
         (tmp_path / name).write_bytes(files.read(int(name[0])))
-    finder = detector.load(finished.folder, "cpu")
+    finder = loading.load(finished.folder, "cpu")
     wanted = [pictures.file(tmp_path / name) for name in files.names]
     told = list(detector.told(finder, wanted, 3, tmp_path / "drawn"))
     assert all(len(objects) <= 3 for objects in told)

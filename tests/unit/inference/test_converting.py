@@ -13,7 +13,7 @@ from resnets.data import cifar, imagenet_classes
 from resnets.data.fetch import Archive
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from resnets.experiment import evaluate, inspection
-from resnets.inference import checkpoints, converting, foreign_files, predictor, published
+from resnets.inference import checkpoints, converting, foreign_files, loading, published
 from resnets.inference.foreign_files import ForeignFile
 from resnets.inference.published import Published
 from resnets.models import foreign, making, zoo
@@ -403,7 +403,7 @@ def test_a_converted_network_evaluates_predicts_is_inspected_and_exported(
     assert measured.images == 4
     assert "shorter side 40 px (bilinear with antialiasing), central 32 px" in measured.protocol
     assert measured.checkpoints[0]["name"] == "w"
-    classifier = predictor.load(made.path, "cpu")
+    classifier = loading.load(made.path, "cpu")
     ranked = classifier.predict([pictures / "0.png"], top=9)[0]
     assert sum(one.probability for one in ranked) == pytest.approx(1)
     assert len(ranked) == 5

@@ -7,14 +7,14 @@ from PIL import Image
 
 from resnets.core.errors import CheckpointError, ImageError, ResNetsError
 from resnets.data import batches, images, preprocess, synthetic
-from resnets.inference import checkpoints, pictures, predictor
+from resnets.inference import checkpoints, loading, pictures, predictor
 from resnets.inference.pictures import Picture
 from resnets.inference.predictor import Classifier
 
 
 @pytest.fixture(scope="module")
 def classifier(finished):
-    return predictor.load(finished, "cpu")
+    return loading.load(finished, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -228,16 +228,16 @@ def test_a_prediction_as_json_has_the_keys_people_were_told(classifier, files):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint in this folder"):
-        predictor.load(tmp_path)
+        loading.load(tmp_path)
 
 
 def test_a_device_that_is_not_here_is_refused(finished):
     with pytest.raises(ResNetsError, match="--device cuda:99: this machine has cpu"):
-        predictor.load(finished, "cuda:99")
+        loading.load(finished, "cuda:99")
 
 
 def test_a_network_whose_answers_are_no_numbers_is_refused(finished, files):
-    made = predictor.load(finished, "cpu")
+    made = loading.load(finished, "cpu")
     made.network.head.bias.data[0] = float("nan")
     with pytest.raises(CheckpointError, match="its weights are broken"):
         made.predict(files)

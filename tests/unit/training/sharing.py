@@ -4,8 +4,6 @@ Forks SIZE processes, which connect as under torchrun. Each writes FOLDER/RANK.p
 what it found. In a folder of one process there is what one alone computes.
 """
 
-import os
-import socket
 import sys
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from forked import connected
 from resnets.core import processes
 from resnets.core.division import divide
 from resnets.core.errors import DataError, ResNetsError
@@ -124,30 +123,12 @@ def compute(team):
 
 def main(size, folder):
     torch.set_num_threads(1)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    rank = fork(range(size))
-    told = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in told.items()}
+    rank = connected(size)
     with processes.joined() as team:
         torch.save(compute(team), folder / f"{rank}.pt")
     for _ in range(2):  # and again in the same process
         with processes.joined() as team:
             assert team.sum_integers([1]) == [size]
-
-
-def fork(ranks):
-    """Return its rank in each child; wait for all of them in the parent, and leave."""
-    children = []
-    for rank in ranks:
-        child = os.fork()
-        if not child:
-            return rank
-        children.append(child)
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    sys.exit(max(map(abs, statuses)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """What several processes compute together is what one computes alone. They are real, by gloo."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+import forked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
@@ -20,7 +20,7 @@ def found(tmp_path_factory):
 
     def run(size):
         folder = tmp_path_factory.mktemp(f"of{size}")
-        subprocess.run([sys.executable, SCRIPT, str(size), folder], check=True, timeout=120)
+        forked.run(SCRIPT, size, folder)
         return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
     return {size: run(size) for size in (1, *SIZES)}
