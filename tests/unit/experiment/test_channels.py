@@ -14,7 +14,6 @@ from resnets.data import synthetic
 from resnets.experiment import asking, build, evaluate
 from resnets.experiment.asking import Changes
 from resnets.inference import checkpoints
-from resnets.inference.predictor import load
 
 CPU = torch.device("cpu")
 GREY = "model.in_channels=1"
@@ -55,7 +54,7 @@ def test_coloured_weights_go_on_learning_on_grey_images_to_a_whole_result(
     measured = evaluate.evaluate(ended.folder, split="validation")
     assert measured.top1_error_percent == ended.top1_error_percent
     assert (ended.folder / "report.html").exists()
-    row = load(ended.folder).predict(photos / "shade-2" / "0.png")[0]
+    row = resnets.load(ended.folder).predict(photos / "shade-2" / "0.png")[0]
     assert row[0].class_name in found.classes
     # These weights are of grey images themselves now.
     again = tune(photos, ended.folder, tmp_path / "again", updates=1)
