@@ -84,7 +84,7 @@ def test_it_says_the_same_in_float32(name):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_in_bfloat16_it_is_about_as_near_to_float32_as_autocast_is(name):
     distances = []
-    for seed in range(6):
+    for seed in range(12):
         plain = detector(name, seed)
         joined = fused.fuse_detector(plain, torch.bfloat16)
         exact = said(plain, REGIONS)
@@ -109,7 +109,7 @@ def test_no_region_is_judged_too(name, dtype):
 def test_a_weight_that_is_no_number_is_not_hidden():
     broken = detector("basic")
     with torch.no_grad():
-        next(broken.backbone.stages.parameters()).view(-1)[0] = torch.nan
+        next(broken.backbone.stages.parameters())[0, 0, 0, 0] = torch.nan
     assert fused.fuse_detector(broken, torch.float32) is broken
 
 
