@@ -231,7 +231,29 @@ def test_a_classifiers_recipe_on_boxes_and_a_detectors_on_classes_are_refused(as
     assert "boxes" in answer.err
 
 
-def test_inspecting_a_detector_says_what_takes_it(ask, trained):
-    answer = ask("inspect", trained[0])
-    assert answer.status == 2
-    assert "holds a detector" in answer.err
+def test_it_is_inspected_as_a_classifier_is(ask, trained):
+    answer = ask("inspect", trained[0], "--json")
+    assert answer.status == 0, answer.err
+    told = json.loads(answer.out)
+    assert told["weights_sha256"] == checkpoints.newest(trained[0]).weights_sha256
+    assert told["recipe"]["data"]["scaling"]["shorter_px"] == told["image_px"] == 96
+    assert (told["name"], told["classes"]) == ("detect.finetune", ["circle", "square"])
+    shown = ask("inspect", trained[0], "--image-px", "64")
+    assert "one image of 3x64x107, 300 regions" in shown.out
+    assert "2, and background: circle, square" in shown.out
+
+
+def test_a_detectors_recipe_is_inspected_by_its_name(ask):
+    answer = ask("inspect", "voc.resnet101")
+    assert answer.status == 0, answer.err
+    assert answer.out.startswith(
+        "voc.resnet101: Faster R-CNN of resnet101, one image of 3x600x1000"
+    )
+    for words, told in (
+        (("voc.resnet11",), "did you mean"),
+        (("voc.resnet101", "--image-px", "8"), "needs 32 <= shorter"),
+        (("voc.resnet101", "--diagram", "x.svg"), "resnets inspect resnet101 --diagram"),
+    ):
+        refused = ask("inspect", *words)
+        assert (refused.status, len(refused.err.strip().splitlines())) == (2, 1)
+        assert told in refused.err
