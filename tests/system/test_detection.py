@@ -257,3 +257,34 @@ def test_a_detectors_recipe_is_inspected_by_its_name(ask):
         refused = ask("inspect", *words)
         assert (refused.status, len(refused.err.strip().splitlines())) == (2, 1)
         assert told in refused.err
+
+
+def test_a_pack_trains_and_evaluates_as_the_folder_does(ask, trained, words, data, tmp_path):
+    packed, out = tmp_path / "packed", tmp_path / "run"
+    answer = ask("data", "pack", data, packed, "--json")
+    assert answer.status == 0, answer.err
+    told = json.loads(answer.out)
+    assert (told["images"], told["resized_images"]) == (9, 0)
+    asked = [packed if word == data else word for word in words]
+    answer = ask(*asked, "--out", out)
+    assert answer.status == 0, answer.err
+    weights = [checkpoints.newest(folder).weights_sha256 for folder in (out, trained[0])]
+    assert weights[0] == weights[1]
+    values = [
+        json.loads(ask("evaluate", out, "--data", at, "--device", "cpu", "--json").out)
+        for at in (packed, data)
+    ]
+    for each in values:
+        assert each.pop("images_per_second") > 0
+    assert values[0] == values[1]
+    answer = ask("data", "pack", data, tmp_path / "small", "--shorter-px", "80")
+    assert answer.status == 0, answer.err
+    answer = ask("evaluate", trained[0], "--data", tmp_path / "small", "--device", "cpu")
+    assert answer.status == 0, answer.err
+
+
+def test_a_run_ends_with_its_report(trained):
+    page = (trained[0] / "report.html").read_text(encoding="utf-8")
+    assert "report.html" not in trained[1].err  # nothing went wrong with it
+    for heading in ("Learning curves", "Precision and recall", "Kinds of mistakes", "Data check"):
+        assert heading in page
