@@ -25,6 +25,7 @@ from resnets.detection.spec import FasterRCNNSpec
 from resnets.experiment import evaluate_detectors, manifests, report_page, run
 from resnets.experiment.page import boxes
 from resnets.experiment.page.detector_story import DetectorStory
+from resnets.experiment.page.story import percent
 from resnets.experiment.transfer import Weights
 from resnets.inference import checkpoints
 from resnets.inference.checkpoints import Checkpoint
@@ -161,7 +162,7 @@ def test_a_run_gets_a_page_with_its_result_and_all_sections(finished, data):
     path = report_page.write(finished.folder, data, device="cpu")
     assert path == finished.folder / "report.html"
     page = read(path)
-    assert f"{finished.value:.1f} %" in page.section("in-short") + page.text
+    assert percent(finished.value).replace("\u00a0", " ") in page.text
     assert page.all("nav", "aria-label") == ["On this page"]
     for section in ("in-short", "curves", "classes", "precision-recall", "kinds", "mistakes"):
         assert page.section(section), section
@@ -339,7 +340,7 @@ def test_lines_stand_where_the_box_is_and_the_last_is_on_top():
     pixels = np.asarray(shown)
     assert shown.size == (240, 240)
     assert tuple(pixels[120, 60]) == (255, 0, 0)
-    assert tuple(pixels[120, 58]) == (0, 0, 0)
+    assert [tuple(pixels[120, x]) for x in (59, 62)] == [(0, 0, 0)] * 2  # seen on any photo
     assert tuple(pixels[120, 120]) == (255, 255, 255)
     assert np.asarray(image).min() == 255  # as it was
 

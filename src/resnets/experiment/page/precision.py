@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from resnets.detection.mistakes import OfClass
 from resnets.experiment.page import markup, plots
 from resnets.experiment.page.detector_story import SURELY, DetectorStory
@@ -86,14 +84,10 @@ def _grid(story: DetectorStory, rows: Sequence[OfClass]) -> Element:
 
 def _curve(story: DetectorStory, each: OfClass) -> Element:
     curve = story.curves[each.label]
-    recall, precision = (
-        curve.recall_n,
-        curve.right_n.cumsum() / np.arange(1, len(curve.right_n) + 1),
-    )
-    best = curve.best_precision_n
-    lines = [Line("training", *plots.thinned(recall.tolist(), precision.tolist()))]
-    if len(recall):
-        across, up = plots.thinned(recall.tolist(), best.tolist())
+    recall, precision = curve.recall_n.tolist(), curve.precision_n.tolist()
+    lines = [Line("training", *plots.thinned(recall, precision))]
+    if recall:
+        across, up = plots.thinned(recall, curve.best_precision_n.tolist())
         lines.append(Line("evaluation", [0.0, *across, across[-1]], [up[0], *up, 0.0]))
     sure = int((curve.scores_n >= SURE).sum())
     if sure:

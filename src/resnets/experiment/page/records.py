@@ -65,8 +65,9 @@ def _network(checkpoint: AnyCheckpoint) -> str:
     if isinstance(checkpoint, DetectorCheckpoint):
         found = inspect_detectors.of_checkpoint("", checkpoint).cost
         name = f"Faster R-CNN of {zoo.name_of(checkpoint.spec.backbone)}"
-        size = "{} x {} px, {:,} regions".format(*found.size, found.regions)
-        return f"{name}: {_cost(found.parameters, found.multiply_adds)} an image of {size}"
+        width, height = found.size
+        told = _cost(found.parameters, found.multiply_adds)
+        return f"{name}: {told} an image of {width} x {height} px with {found.regions:,} regions"
     side = checkpoint.preprocess.crop_px
     measured = cost.measure(checkpoint.spec, side)
     told = _cost(measured.parameters, measured.multiply_adds)
