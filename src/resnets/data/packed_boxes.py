@@ -56,13 +56,14 @@ class PackedBoxes:
             names: Of them.
             read: Of them.
         """
+        annotated = self.annotated[number]
         return AnnotatedFiles(
             names,
             self.ids[images],
             Annotations.of(self.objects[images]),
             read,
-            self.annotated[number],
-            self.sizes_n2[images],
+            annotated,
+            self.sizes_n2[images] if annotated else None,  # where nobody drew, nobody looked
             self.flaws[number],
         )
 
@@ -175,7 +176,7 @@ def _resized(
     objects: Annotations, sizes_n2: Tensor, number_n: Tensor, scaled_s5: Tensor
 ) -> tuple[Annotations, Tensor]:
     """Return objects and sizes in pixels of the images as they are now."""
-    at_s = torch.searchsorted(number_n, scaled_s5[:, 0])  # numbers ascend, as images were packed
+    at_s = torch.searchsorted(number_n, scaled_s5[:, 0].contiguous())  # numbers ascend
     was_n2, is_n2 = sizes_n2.clone(), sizes_n2.clone()
     factors_n2 = torch.ones(len(number_n), 2, dtype=torch.float64)
     was_n2[at_s], is_n2[at_s] = scaled_s5[:, 1:3], scaled_s5[:, 3:5]

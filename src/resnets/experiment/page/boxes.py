@@ -40,7 +40,10 @@ def kinds(story: DetectorStory) -> Element:
         (kind, f"{review.counted(kind):,}", _MEANING[kind]) for kind in KINDS
     ]
     rows.append(("missed", f"{len(review.missed):,}", "objects that nothing found so surely"))
-    said = f"Detections with a score of {SURELY} or more that are none of an object to be found."
+    said = (
+        f"Of what `resnets predict` tells, with a score of {SURELY} or more, these are no object "
+        "to be found."
+    )
     names = ("what", "how many", "where")
     table = markup.table("pairs", "Mistakes by their kind", names, rows, range(1, 2))
     return markup.section("kinds", "Kinds of mistakes", element("p", said), table)

@@ -24,7 +24,7 @@ def head(story: DetectorStory) -> Element:
         element("div", f"{found.split} average precision", class_="label"),
         element("div", percent(story.ap50_percent), class_="big"),
         element("div", f"at an overlap of 0.5, mean of {measured:,} class{'es' * (measured != 1)}"),
-        element("div", f"{story.found:,} of {_objects(story.objects)} found, as predict tells"),
+        element("div", f"{story.found:,} of {_objects(story.objects)} found with {SURELY} or more"),
         class_="result",
     )
     return element(
