@@ -25,6 +25,7 @@ from resnets.detection.scoring import Protocol, Scoring
 from resnets.experiment import optimizing, transfer
 from resnets.experiment.build import Parts
 from resnets.experiment.transfer import Weights
+from resnets.inference import fused
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, freezing, zoo
 from resnets.models.network import he_init
@@ -64,11 +65,11 @@ class ObjectsFound:
             DataError: An image cannot be read.
         """
         assert isinstance(model, FasterRCNN)
-        model.eval()
+        ready = fused.fuse_detector(model.eval(), self.precision.dtype)
 
         def find(image: Image.Image) -> Detections:
             with self.precision.autocast():
-                return detecting.detect([model], image, self.scaling, self.testing)
+                return detecting.detect([ready], image, self.scaling, self.testing)
 
         found = scored(self.files, self.classes, find, bar=Silent(), team=self.team)
         yield from found.scores(self.protocol).named(self.split)

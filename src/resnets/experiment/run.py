@@ -64,7 +64,6 @@ from resnets.training.loop import due, updates
 CURVES: Final = "curves.png"
 
 _LOG_EVERY: Final = 20
-_EVALUATIONS: Final = 12  # over a whole run, the last one included
 _SAVE_AFTER_S: Final = 5.0
 _SAVE_SHARE: Final = 0.02  # of the time may go into saving
 
@@ -432,10 +431,10 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
 
 
 def _evaluate_every(recipe: AnyRecipe) -> int:
-    """Return after how many updates to evaluate: a dozen times, or as a plateau needs it."""
+    """Return after how many updates to evaluate: as the task does, or as a plateau needs it."""
     if isinstance(recipe.schedule, Plateau):
         return recipe.schedule.every_steps
-    return math.ceil(recipe.total_steps / _EVALUATIONS)
+    return math.ceil(recipe.total_steps / tasks.evaluations(recipe))
 
 
 def _already_finished(folder: Path, team: Team, keep: str) -> Run:

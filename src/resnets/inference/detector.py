@@ -12,7 +12,7 @@ from resnets.core.errors import CheckpointError, ImageError, ResNetsError
 from resnets.detection import detecting
 from resnets.detection.detecting import Testing
 from resnets.detection.detections import Detections
-from resnets.inference import drawing, explanation, pictures
+from resnets.inference import drawing, explanation, fused, pictures
 from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint, DetectorCheckpoint
 from resnets.inference.found import FoundObject
 from resnets.inference.pictures import Picture
@@ -53,8 +53,9 @@ class Detector:
         self.device = device
         self.testing = found[0].recipe.testing if testing is None else testing
         self._scaling = found[0].preprocess
-        self._models = [each.network().to(device) for each in found]
         self._dtype = hardware.DTYPES[precision]
+        networks = [each.network().to(device) for each in found]
+        self._models = [fused.fuse_detector(each, self._dtype) for each in networks]
 
     def find(self, image: Image.Image) -> Detections:
         """Return all that is found in an image, however unlikely, in pixels of it."""
