@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from resnets.data.files import FileData
     from resnets.data.opening import Data
     from resnets.data.sets import DataSet
+    from resnets.detection.faster_rcnn import FasterRCNN
     from resnets.experiment.evaluate import Evaluation, Precision
     from resnets.experiment.evaluate_detectors import DetectorEvaluation
+    from resnets.experiment.inspect_detectors import DetectorInspection
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.machine import Compile
     from resnets.experiment.outcome import Run
@@ -82,8 +84,10 @@ def _new(name: str, classes: int | None, in_channels: int | None, seed: int) -> 
     return made
 
 
-def inspect(what: "str | Path | Network | Run", *, image_px: int | None = None) -> "Inspection":
-    """Return a network's layers and costs; it shows as a table. See `resnets inspect`."""
+def inspect(
+    what: "str | Path | Network | FasterRCNN | Run", *, image_px: int | None = None
+) -> "Inspection | DetectorInspection":
+    """Return a network's or a detector's layers and costs, shown as a table; `resnets inspect`."""
     from resnets.experiment import inspection
 
     return inspection.inspect(_folder(what), image_px)

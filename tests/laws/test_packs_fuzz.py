@@ -214,7 +214,7 @@ def test_a_journal_with_anything_in_it_is_an_error_or_continues_to_the_same_imag
 ):
     origin = packs.load(sound).origin
     out = tmp_path_factory.mktemp("journal")
-    head = json.dumps(packing._head(origin)).encode() + b"\n"
+    head = json.dumps(packing._head(origin, 1)).encode() + b"\n"
     (out / packs.JOURNAL).write_bytes(mutated(head, data.draw(MUTATIONS)))
     try:
         packing.pack(opening.open_data(sound.parent / "photos"), out)

@@ -231,7 +231,60 @@ def test_a_classifiers_recipe_on_boxes_and_a_detectors_on_classes_are_refused(as
     assert "boxes" in answer.err
 
 
-def test_inspecting_a_detector_says_what_takes_it(ask, trained):
-    answer = ask("inspect", trained[0])
-    assert answer.status == 2
-    assert "holds a detector" in answer.err
+def test_it_is_inspected_as_a_classifier_is(ask, trained):
+    answer = ask("inspect", trained[0], "--json")
+    assert answer.status == 0, answer.err
+    told = json.loads(answer.out)
+    assert told["weights_sha256"] == checkpoints.newest(trained[0]).weights_sha256
+    assert told["recipe"]["data"]["scaling"]["shorter_px"] == told["image_px"] == 96
+    assert (told["name"], told["classes"]) == ("detect.finetune", ["circle", "square"])
+    shown = ask("inspect", trained[0], "--image-px", "64")
+    assert "one image of 3x64x107, 300 regions" in shown.out
+    assert "2, and background: circle, square" in shown.out
+
+
+def test_a_detectors_recipe_is_inspected_by_its_name(ask):
+    answer = ask("inspect", "voc.resnet101")
+    assert answer.status == 0, answer.err
+    assert answer.out.startswith(
+        "voc.resnet101: Faster R-CNN of resnet101, one image of 3x600x1000"
+    )
+    for words, told in (
+        (("voc.resnet11",), "did you mean"),
+        (("voc.resnet101", "--image-px", "8"), "needs 32 <= shorter"),
+        (("voc.resnet101", "--diagram", "x.svg"), "resnets inspect resnet101 --diagram"),
+    ):
+        refused = ask("inspect", *words)
+        assert (refused.status, len(refused.err.strip().splitlines())) == (2, 1)
+        assert told in refused.err
+
+
+def test_a_pack_trains_and_evaluates_as_the_folder_does(ask, trained, words, data, tmp_path):
+    packed, out = tmp_path / "packed", tmp_path / "run"
+    answer = ask("data", "pack", data, packed, "--json")
+    assert answer.status == 0, answer.err
+    told = json.loads(answer.out)
+    assert (told["images"], told["resized_images"]) == (9, 0)
+    asked = [packed if word == data else word for word in words]
+    answer = ask(*asked, "--out", out)
+    assert answer.status == 0, answer.err
+    weights = [checkpoints.newest(folder).weights_sha256 for folder in (out, trained[0])]
+    assert weights[0] == weights[1]
+    values = [
+        json.loads(ask("evaluate", out, "--data", at, "--device", "cpu", "--json").out)
+        for at in (packed, data)
+    ]
+    for each in values:
+        assert each.pop("images_per_second") > 0
+    assert values[0] == values[1]
+    answer = ask("data", "pack", data, tmp_path / "small", "--shorter-px", "80")
+    assert answer.status == 0, answer.err
+    answer = ask("evaluate", trained[0], "--data", tmp_path / "small", "--device", "cpu")
+    assert answer.status == 0, answer.err
+
+
+def test_a_run_ends_with_its_report(trained):
+    page = (trained[0] / "report.html").read_text(encoding="utf-8")
+    assert "report.html" not in trained[1].err  # nothing went wrong with it
+    for heading in ("Learning curves", "Precision and recall", "Kinds of mistakes", "Data check"):
+        assert heading in page

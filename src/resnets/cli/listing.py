@@ -166,13 +166,12 @@ def pack(
     if quality is not None and shorter_px is None:
         raise DataError("--quality: of the images that are resized; --shorter-px is missing")
     used = packing.QUALITY if quality is None else quality
-    made = packing.pack(
-        opening.labelled(opening.open_data(data)), out, shorter_px=shorter_px, quality=used
-    )
+    made = packing.pack(opening.open_data(data), out, shorter_px=shorter_px, quality=used)
     return {
         "data": made.origin.name,
         "pack": str(out),
         "images": len(made.names),
+        **({} if made.boxes is None else {"boxes": len(made.boxes.objects.every)}),
         "bytes": sum(made.shards_bytes),
         "shards": len(made.shards_bytes),
         "resized_images": made.resized_images,

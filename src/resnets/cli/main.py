@@ -227,9 +227,17 @@ def predict(
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="A name of `resnets list models`, or a checkpoint.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name of `resnets list models`, a detector's recipe, or a checkpoint."
+        ),
+    ],
     image_px: Annotated[
-        int | None, typer.Option(metavar="N", help="Side of the image. [default: the paper's]")
+        int | None,
+        typer.Option(
+            metavar="N", help="Side of the image, a detector's shorter one. [default: the paper's]"
+        ),
     ] = None,
     diagram: Annotated[
         Path | None, typer.Option(metavar="OUT.svg", help="Draw it as in Fig. 3, 2 and 5.")

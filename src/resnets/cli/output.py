@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resnets.data.findings import Report
     from resnets.experiment.evaluate import Evaluation
     from resnets.experiment.evaluate_detectors import DetectorEvaluation
+    from resnets.experiment.inspect_detectors import DetectorInspection
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.outcome import Run
     from resnets.experiment.reproduce import Reproduction
@@ -118,8 +119,8 @@ def explained(drawn: "Iterable[tuple[Path, Explanation]]") -> None:
         sys.stderr.write(f"{path}: {explanation.class_name}; {explanation.method}\n")
 
 
-def inspection(found: "Inspection", json: bool) -> None:
-    """Print what a network is: its stages and blocks; as JSON every layer too."""
+def inspection(found: "Inspection | DetectorInspection", json: bool) -> None:
+    """Print what a network or a detector is: its stages and blocks; as JSON every layer too."""
     if json:
         return as_json(found.to_dict())
     print(found)

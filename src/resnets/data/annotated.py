@@ -207,6 +207,7 @@ class DetectionData:
         category_ids: COCO's number of each class, in the order of the labels; from 1 elsewhere.
         splits: By name: "train", "validation", "test", or as the data calls another; of several
             years "2007/train" and so on.
+        content: Identifies the files' bytes where they were changed (data/packs.py).
     """
 
     name: str
@@ -214,12 +215,13 @@ class DetectionData:
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     splits: Mapping[str, AnnotatedFiles]
+    content: str | None = None
 
     @property
     def digest(self) -> str:
         """Identify the list: SHA-256 over class names and every split's names and objects.
 
-        Not over the files' content, as with `FileData`. 64 hex digits.
+        Not over the files' content, but as with `FileData` where `content` tells it. 64 hex digits.
         """
         made = hashlib.sha256()
         for number, name in zip(self.category_ids, self.classes, strict=True):
@@ -233,6 +235,8 @@ class DetectionData:
             for field in fields(Objects):
                 values = getattr(there.every, field.name).contiguous().numpy()
                 made.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
+        if self.content is not None:
+            made.update(_encoded(f"content\t{self.content}\n"))
         return made.hexdigest()
 
     def select(self, names: Sequence[str]) -> AnnotatedFiles:

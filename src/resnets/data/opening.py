@@ -61,8 +61,8 @@ def open_data(where: str | Path) -> Data:
     That is one of `NAMES`, or a folder with a pack, CIFAR-10 as published, ImageNet's tars,
     `labels.csv`, tar shards in WebDataset's layout, Parquet files in Hugging Face's, one folder a
     class, or ImageNet's validation images and devkit; or one of ImageNet's tars, a tar shard or a
-    Parquet file. With boxes it is a folder in VOC's, COCO's or YOLO's layout, one of COCO's
-    JSONs or a YOLO data.yaml.
+    Parquet file. With boxes it is a folder in VOC's, COCO's or YOLO's layout, or a pack of one, one
+    of COCO's JSONs or a YOLO data.yaml.
 
     Raises:
         DataError: There is no such name or folder, it is not what it should be, or it is several

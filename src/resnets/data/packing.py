@@ -28,8 +28,9 @@ from torch import Tensor
 
 from resnets.core import artifacts, progress
 from resnets.core.errors import CheckpointError, DataError, ImageError
-from resnets.data import images, packs, preprocess
-from resnets.data.files import FileData, ImageFiles, SplitName
+from resnets.data import images, packed_boxes, packs, preprocess
+from resnets.data.annotated import AnnotatedFiles, DetectionData
+from resnets.data.files import FileData, ImageFiles
 from resnets.data.packs import Index, LeftOut, Origin, Resize
 from resnets.data.sets import DataSet
 
@@ -42,19 +43,22 @@ _SHARD_BYTES = 1 << 30
 _JOURNAL_BYTES = 32 << 20  # what a kill costs at most
 _AHEAD = 4  # images decoded, for each thread, before they are asked for
 _SHOWN = 10  # images left out that are named at once; the index names all
+# A data set of image files.
+Files = FileData | DetectionData
+
 # What a journal raises that somebody has written in.
 _DAMAGED: Final = (KeyError, TypeError, ValueError, IndexError, OverflowError)
 
 
 def pack(
-    data: DataSet | FileData, out: Path, *, shorter_px: int | None = None, quality: int = QUALITY
+    data: DataSet | Files, out: Path, *, shorter_px: int | None = None, quality: int = QUALITY
 ) -> Index:
     """Write a pack of a data set, or continue where that was stopped; ended before, do nothing.
 
     Images that cannot be decoded are left out, counted, and named in the index.
 
     Args:
-        data: Image files.
+        data: Image files, with a class each or with boxes, which go with what is resized.
         out: A new or empty folder, or one where the same was begun.
         shorter_px: Images with a longer shorter side are resized to it, antialiased, and written
             as JPEG; by default, and of all others, the bytes stay as they are.
@@ -82,7 +86,7 @@ def pack(
     return packs.load(folder)
 
 
-def _origin(data: FileData, shorter_px: int | None, quality: int) -> Origin:
+def _origin(data: Files, shorter_px: int | None, quality: int) -> Origin:
     if shorter_px is not None and shorter_px < 1:
         raise DataError(f"--shorter-px: a number of pixels, at least 1, got {shorter_px}")
     if quality not in _QUALITIES:
@@ -91,7 +95,7 @@ def _origin(data: FileData, shorter_px: int | None, quality: int) -> Origin:
     return Origin(data.name, data.digest, data.content, resize)
 
 
-def _usable(out: Path, data: FileData) -> Path:
+def _usable(out: Path, data: Files) -> Path:
     """Return the folder to pack into, if it may be; nothing is written yet."""
     where = Path(data.where)
     if out.resolve().is_relative_to(where.resolve()):
@@ -127,13 +131,13 @@ def _settings(origin: Origin) -> str:
     return f"with --shorter-px {origin.resize.shorter_px} --quality {origin.resize.quality}"
 
 
-def _write(folder: Path, data: FileData, origin: Origin) -> None:
+def _write(folder: Path, data: Files, origin: Origin) -> None:
     total = sum(map(len, data.splits.values()))
-    written = _resumed(folder, origin)
+    written = _resumed(folder, origin, packs.format_of(boxed=isinstance(data, DetectionData)))
     with (
         progress.reporting("packing", total=total, unit="images", done=written.seen) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        _Writer(folder, written) as writer,
+        _Writer(folder, written, boxed=isinstance(data, DetectionData)) as writer,
     ):
         told = 0
         for made in _in_order(
@@ -158,26 +162,28 @@ def _write(folder: Path, data: FileData, origin: Origin) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """An image as it goes into a shard."""
+    """An image as it goes into a shard; resized, with its width and height before and after."""
 
     content: bytes
     crc32: int
-    resized: bool
+    scaled: tuple[int, int, int, int] | None
 
 
-def _made(data: FileData, resize: Resize | None, number: int) -> _Made | str:
+def _made(data: Files, resize: Resize | None, number: int) -> _Made | str:
     """Return the image of that number over all splits, or what is wrong with it."""
     _, files, index = _place(data, number)
     name = files.names[index]
     try:
         content = files.read(index)
         image = images.decode(content, name)
-        resized = resize is not None and min(image.size) > resize.shorter_px
-        if resize is not None and resized:
-            content = _encoded(preprocess.resize(image, resize.shorter_px, "bicubic"), resize, name)
+        scaled = None
+        if resize is not None and min(image.size) > resize.shorter_px:
+            smaller = preprocess.resize(image, resize.shorter_px, "bicubic")
+            scaled = (*image.size, *smaller.size)
+            content = _encoded(smaller, resize, name)
     except DataError as err:
         return str(err)
-    return _Made(content, zlib.crc32(content), resized)
+    return _Made(content, zlib.crc32(content), scaled)
 
 
 def _encoded(image: Image.Image, resize: Resize, name: str) -> bytes:
@@ -189,7 +195,7 @@ def _encoded(image: Image.Image, resize: Resize, name: str) -> bytes:
     return made.getvalue()
 
 
-def _place(data: FileData, number: int) -> tuple[SplitName, ImageFiles, int]:
+def _place(data: Files, number: int) -> tuple[str, ImageFiles | AnnotatedFiles, int]:
     """Return the split of an image, and its index there, from its number over all splits."""
     for name, files in data.splits.items():
         if number < len(files):
@@ -227,6 +233,7 @@ class _Written:
     bytes_n: "array[int]" = field(default_factory=lambda: array("q"))
     crc32_n: "array[int]" = field(default_factory=lambda: array("q"))
     resized_images: int = 0
+    scaled_s5: "array[int]" = field(default_factory=lambda: array("q"))  # where there are boxes
     left_out: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, record: Mapping[str, Any]) -> None:
@@ -238,6 +245,9 @@ class _Written:
             self.bytes_n.append(length)
             self.crc32_n.append(crc32)
         self.resized_images += record["resized"]
+        for number, *sides in record.get("scaled", ()):
+            width, height, to_width, to_height = sides
+            self.scaled_s5.extend((number, width, height, to_width, to_height))
         self.left_out += [(number, why) for number, why in record["left_out"]]
         self.seen = record["seen"]
 
@@ -250,8 +260,8 @@ class _Written:
 class _Writer:
     """Appends images to shards, and to the journal what of them is on the disk."""
 
-    def __init__(self, folder: Path, written: _Written) -> None:
-        self.folder, self.written = folder, written
+    def __init__(self, folder: Path, written: _Written, *, boxed: bool) -> None:
+        self.folder, self.written, self.boxed = folder, written, boxed
         self.shard, self.at = written.end
         self.seen = written.seen
         self.file: BinaryIO | None = None
@@ -270,6 +280,7 @@ class _Writer:
     def _begin_line(self) -> None:
         self.images: list[tuple[int, int, int, int]] = []
         self.left_out: list[tuple[int, str]] = []
+        self.scaled: list[tuple[int, ...]] = []
         self.resized = self.pending_bytes = 0
 
     def add(self, made: _Made) -> None:
@@ -284,7 +295,10 @@ class _Writer:
                 self.file.seek(self.at)
             self.file.write(made.content)
         self.images.append((self.seen, self.at, len(made.content), made.crc32))
-        self.resized += made.resized
+        if made.scaled is not None:
+            self.resized += 1
+            if self.boxed:
+                self.scaled.append((self.seen, *made.scaled))
         self.seen += 1
         self.at += len(made.content)
         self.pending_bytes += len(made.content)
@@ -310,6 +324,7 @@ class _Writer:
             "images": self.images,
             "resized": self.resized,
             "left_out": self.left_out,
+            **({"scaled": self.scaled} if self.boxed else {}),
         }
         journal = self.folder / packs.JOURNAL
         with artifacts.storing(journal), journal.open("ab") as file:
@@ -326,7 +341,7 @@ class _Writer:
         self.file, self.shard, self.at = None, self.shard + 1, 0
 
 
-def _resumed(folder: Path, origin: Origin) -> _Written:
+def _resumed(folder: Path, origin: Origin, made_as: int) -> _Written:
     """Return what is packed already, with a journal that says that and no more.
 
     A line counts where the shards have what it and all before it speak of: the name of a new shard
@@ -335,8 +350,8 @@ def _resumed(folder: Path, origin: Origin) -> _Written:
     journal = folder / packs.JOURNAL
     written = _Written()
     try:
-        head, *lines = artifacts.read_lines(journal) or [_head(origin)]
-        _check_begun(folder, head, origin)
+        head, *lines = artifacts.read_lines(journal) or [_head(origin, made_as)]
+        _check_begun(folder, head, origin, made_as)
         counting = list(takewhile(partial(_is_backed, folder), lines))
         for line in counting:
             written.add(line)
@@ -347,15 +362,15 @@ def _resumed(folder: Path, origin: Origin) -> _Written:
     return written
 
 
-def _head(origin: Origin) -> dict[str, Any]:
-    return {"pack_format": packs.FORMAT, "origin": asdict(origin)}
+def _head(origin: Origin, made_as: int) -> dict[str, Any]:
+    return {"pack_format": made_as, "origin": asdict(origin)}
 
 
-def _check_begun(folder: Path, head: Mapping[str, Any], origin: Origin) -> None:
-    if head["pack_format"] != packs.FORMAT:
+def _check_begun(folder: Path, head: Mapping[str, Any], origin: Origin, made_as: int) -> None:
+    if head["pack_format"] not in (packs.format_of(boxed=False), packs.FORMAT):
         raise DataError(
             f"{folder}: packing was begun by another version of resnets (format "
-            f"{head['pack_format']}, here {packs.FORMAT}); continue with that, or name a new folder"
+            f"{head['pack_format']}, here {made_as}); continue with that, or name a new folder"
         )
     _check_same(folder, packs.origin_of(head["origin"]), origin)
 
@@ -377,9 +392,9 @@ def _remove_shards_after(folder: Path, written: _Written) -> None:
                 path.unlink()
 
 
-def _index(data: FileData, origin: Origin, written: _Written) -> Index:
+def _index(data: Files, origin: Origin, written: _Written) -> Index:
     number_n = _column(written.number_n)
-    splits: list[tuple[SplitName, int]] = []
+    splits: list[tuple[str, int]] = []
     first = 0
     for name, files in data.splits.items():
         packed = int(((number_n >= first) & (number_n < first + len(files))).sum())
@@ -391,18 +406,25 @@ def _index(data: FileData, origin: Origin, written: _Written) -> Index:
         splits.append((name, packed))
         first += len(files)
     every = list(chain.from_iterable(files.names for files in data.splits.values()))
+    if isinstance(data, DetectionData):
+        labels_n = torch.zeros(len(number_n), dtype=torch.int64)
+        boxes = packed_boxes.of(data, number_n, _column(written.scaled_s5).view(-1, 5))
+    else:
+        labels_n = torch.cat([files.labels_n for files in data.splits.values()])[number_n]
+        boxes = None
     return Index(
         origin=origin,
         classes=data.classes,
         splits=tuple(splits),
         names=tuple(every[number] for number in written.number_n),
-        labels_n=torch.cat([files.labels_n for files in data.splits.values()])[number_n],
+        labels_n=labels_n,
         shard_n=_column(written.shard_n),
         start_n=_column(written.start_n),
         bytes_n=_column(written.bytes_n),
         crc32_n=_column(written.crc32_n),
         resized_images=written.resized_images,
         left_out=tuple(_left_out(data, *each) for each in written.left_out),
+        boxes=boxes,
     )
 
 
@@ -410,6 +432,6 @@ def _column(numbers: "array[int]") -> Tensor:
     return torch.from_numpy(np.array(numbers))
 
 
-def _left_out(data: FileData, number: int, why: str) -> LeftOut:
+def _left_out(data: Files, number: int, why: str) -> LeftOut:
     split, files, index = _place(data, number)
     return LeftOut(split, files.names[index], why)

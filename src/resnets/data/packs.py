@@ -19,11 +19,14 @@ from torch import Tensor
 
 from resnets.core import artifacts
 from resnets.core.errors import CheckpointError, DataError, NewerFormatError
-from resnets.data.files import SPLITS, FileData, ImageFiles, SplitName
+from resnets.data import packed_boxes
+from resnets.data.annotated import DetectionData
+from resnets.data.files import SPLITS, FileData, ImageFiles
+from resnets.data.packed_boxes import PackedBoxes
 
 INDEX: Final = "pack.safetensors"
 JOURNAL: Final = "packing.jsonl"  # of data/packing.py, while it is at work
-FORMAT: Final = 1  # of the index; a reader refuses a newer one
+FORMAT: Final = 2  # of an index with boxes, else 1; a reader refuses a newer one
 _KIND: Final = "pack"
 _AGAIN: Final = "copy the pack again, or pack into a new folder"
 # Of a number in an index, below: no file is as long, and no sum of two of them overflows.
@@ -50,8 +53,8 @@ class Origin:
 
     Args:
         name: The data set's.
-        digest: `FileData.digest` of it.
-        content: `FileData.content` of it.
+        digest: `FileData.digest` or `DetectionData.digest` of it.
+        content: Its `content`.
         resize: None where every file is as it was.
     """
 
@@ -79,18 +82,19 @@ class Index:
         classes: As of `FileData`.
         splits: Each with how many images it has; at least one.
         names: Of the n images.
-        labels_n: int64, from 0.
+        labels_n: int64, from 0; of images with boxes all 0.
         shard_n: int64: the number of the image's shard.
         start_n: int64: its first byte there.
         bytes_n: int64: its length, at least 1.
         crc32_n: int64: zlib's checksum of it.
         resized_images: How many are JPEGs of ours; the others are the origin's files.
         left_out: What the origin has and the pack has not.
+        boxes: The annotations of data with boxes; None where an image has one class.
     """
 
     origin: Origin
     classes: tuple[str, ...] | None
-    splits: tuple[tuple[SplitName, int], ...]
+    splits: tuple[tuple[str, int], ...]
     names: tuple[str, ...]
     labels_n: Tensor
     shard_n: Tensor
@@ -99,6 +103,12 @@ class Index:
     crc32_n: Tensor
     resized_images: int
     left_out: tuple[LeftOut, ...]
+    boxes: PackedBoxes | None = None
+
+    @property
+    def format(self) -> int:
+        """Of this index: older versions read what they can."""
+        return format_of(boxed=self.boxes is not None)
 
     @property
     def shards_bytes(self) -> list[int]:
@@ -110,10 +120,15 @@ class Index:
 
     @property
     def content(self) -> str | None:
-        """`FileData.content`: the origin's where all files are its own, else over checksums."""
+        """What identifies the bytes: the origin's where all are its own, else over checksums."""
         if not self.resized_images:
             return self.origin.content
         return artifacts.sha256_of({"bytes_n": self.bytes_n, "crc32_n": self.crc32_n})
+
+
+def format_of(*, boxed: bool) -> int:
+    """Return the format of an index, with boxes or without."""
+    return FORMAT if boxed else 1
 
 
 def shard_name(number: int) -> str:
@@ -126,7 +141,7 @@ def is_in(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (INDEX, JOURNAL))
 
 
-def read(folder: Path) -> FileData:
+def read(folder: Path) -> FileData | DetectionData:
     """Open a pack. Every image is compared with its checksum when it is read.
 
     Raises:
@@ -138,28 +153,43 @@ def read(folder: Path) -> FileData:
         )
     index = load(folder)
     shards = _Shards(folder.resolve(), index.shards_bytes)
-    splits: dict[SplitName, ImageFiles] = {}
+    parts: dict[str, tuple[slice, _Reader]] = {}
     first = 0
     for name, count in index.splits:
         part = slice(first, first + count)
-        names, where = index.names[part], (index.shard_n, index.start_n, index.bytes_n)
-        reader = _Reader(
-            shards, names, *(each_n[part].numpy() for each_n in (*where, index.crc32_n))
-        )
-        splits[name] = ImageFiles(names, index.labels_n[part], reader)
+        where = (index.shard_n, index.start_n, index.bytes_n, index.crc32_n)
+        columns = (each_n[part].numpy() for each_n in where)
+        parts[name] = part, _Reader(shards, index.names[part], *columns)
         first += count
-    return FileData(
-        index.origin.name, str(folder.resolve()), index.classes, splits, content=index.content
-    )
+    return _data(index, str(folder.resolve()), parts)
+
+
+def _data(
+    index: Index, where: str, parts: Mapping[str, tuple[slice, "_Reader"]]
+) -> FileData | DetectionData:
+    name, boxes = index.origin.name, index.boxes
+    if boxes is None:
+        labelled = {
+            SPLITS[SPLITS.index(split)]: ImageFiles(reader.names, index.labels_n[part], reader)
+            for split, (part, reader) in parts.items()
+        }
+        return FileData(name, where, index.classes, labelled, content=index.content)
+    assert index.classes is not None
+    annotated = {
+        split: boxes.part(number, part, reader.names, reader)
+        for number, (split, (part, reader)) in enumerate(parts.items())
+    }
+    ids = boxes.category_ids
+    return DetectionData(name, where, index.classes, ids, annotated, content=index.content)
 
 
 def save(folder: Path, index: Index) -> None:
     """Write the index of a pack whose shards are on the disk: with it, the pack is finished."""
     names = json.dumps(index.names).encode()
     tensors = {name: getattr(index, name) for name in _LIMITS}
-    about = {
+    about: dict[str, Any] = {
         "kind": _KIND,
-        "pack_format": FORMAT,
+        "pack_format": index.format,
         "origin": asdict(index.origin),
         "classes": index.classes,
         "splits": index.splits,
@@ -167,6 +197,9 @@ def save(folder: Path, index: Index) -> None:
         "left_out": [asdict(each) for each in index.left_out],
     }
     tensors["names"] = torch.frombuffer(bytearray(names), dtype=torch.uint8)
+    if index.boxes is not None:
+        tensors |= packed_boxes.tensors(index.boxes)
+        about |= packed_boxes.about(index.boxes)
     artifacts.save_tensors(folder / INDEX, tensors, about)
 
 
@@ -223,13 +256,17 @@ def origin_of(tree: Any) -> Origin:
 
 def _parsed(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Index:
     """Take an index apart; what is not what it should be is a KeyError, TypeError or ValueError."""
-    if about["pack_format"] != FORMAT:
+    boxed = about["pack_format"] == FORMAT
+    if not boxed and about["pack_format"] != format_of(boxed=False):
         raise ValueError
     classes = about["classes"]
     return Index(
         origin=origin_of(about["origin"]),
         classes=None if classes is None else tuple(map(_text, _list(classes))),
-        splits=tuple((SPLITS[SPLITS.index(n)], _count(k)) for n, k in _list(about["splits"])),
+        splits=tuple(
+            (_text(n) if boxed else SPLITS[SPLITS.index(n)], _count(k))
+            for n, k in _list(about["splits"])
+        ),
         names=tuple(map(_text, _list(json.loads(tensors["names"].numpy().tobytes())))),
         **{name: tensors[name] for name in _LIMITS},
         resized_images=_count(about["resized_images"]),
@@ -237,6 +274,7 @@ def _parsed(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Index:
             LeftOut(*(_text(each[key]) for key in ("split", "file", "why")))
             for each in _list(about["left_out"])
         ),
+        boxes=packed_boxes.parsed(tensors, about) if boxed else None,
     )
 
 
@@ -276,7 +314,15 @@ def _wrong(index: Index) -> str | None:
         return "there are shards without images"
     if not 0 <= index.resized_images <= n:
         return "more images are resized than there are"
-    return None
+    return _wrong_boxes(index)
+
+
+def _wrong_boxes(index: Index) -> str | None:
+    if index.boxes is None:
+        return None
+    if index.classes is None:
+        return "its classes have no names"
+    return packed_boxes.wrong(index.boxes, len(index.names), len(index.splits), len(index.classes))
 
 
 class _Shards:
@@ -320,7 +366,7 @@ class _Reader:
     """Reads the images of one split by their number there."""
 
     shards: _Shards
-    names: Sequence[str]
+    names: tuple[str, ...]
     shard_n: np.ndarray
     start_n: np.ndarray
     bytes_n: np.ndarray

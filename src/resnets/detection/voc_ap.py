@@ -98,6 +98,33 @@ class Curve:
         return float(self.best_precision_n[self.right_n].sum() / self.objects)
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of every detection, by class and then the surest first.
+
+    Args:
+        image_n: int64, the image that each is in.
+        classes_n: int64.
+        boxes_n4: float64.
+        scores_n: float64.
+        object_n: int64: which object each found, counted over the objects of all images in their
+            order; -1 of one that found none.
+        counts_n: bool, whether it is right or a mistake: neither is what lies on an ignored object.
+    """
+
+    image_n: Ints
+    classes_n: Ints
+    boxes_n4: Floats
+    scores_n: Floats
+    object_n: Ints
+    counts_n: Bools
+
+    @property
+    def right_n(self) -> Bools:
+        """Whether each found an object."""
+        return self.object_n >= 0
+
+
 def curves(
     found: Sequence[Detections],
     objects: Sequence[Objects],
@@ -113,16 +140,37 @@ def curves(
         classes: How many there are; every label is below.
         min_overlap: Intersection over union from which on a box is found, in (0, 1].
     """
-    said, there = _flat_detections(found, classes), _flat_objects(objects, classes)
-    right_n, counts_n = _judge(said, there, min_overlap)
+    said = judged(found, objects, classes, min_overlap=min_overlap)
+    there = _flat_objects(objects, classes)
     to_find = np.bincount(there.classes_n[~there.ignored_n], minlength=classes)
     ends = np.searchsorted(said.classes_n, np.arange(classes + 1))
     made = []
     for label in range(classes):
         own = slice(ends[label], ends[label + 1])
-        counts = counts_n[own]
-        made.append(Curve(int(to_find[label]), said.scores_n[own][counts], right_n[own][counts]))
+        counts, right_n = said.counts_n[own], said.right_n[own]
+        made.append(Curve(int(to_find[label]), said.scores_n[own][counts], right_n[counts]))
     return tuple(made)
+
+
+def judged(
+    found: Sequence[Detections],
+    objects: Sequence[Objects],
+    classes: int,
+    *,
+    min_overlap: float = 0.5,
+) -> Judged:
+    """Return what became of every detection.
+
+    Args:
+        found: As `curves` takes it.
+        objects: As `curves` takes them.
+        classes: As `curves` takes it.
+        min_overlap: As `curves` takes it.
+    """
+    said, there = _flat_detections(found, classes), _flat_objects(objects, classes)
+    object_n, counts_n = _judge(said, there, min_overlap)
+    image_n = said.places_n // classes
+    return Judged(image_n, said.classes_n, said.boxes_n4, said.scores_n, object_n, counts_n)
 
 
 def mean(aps: Sequence[float]) -> float:
@@ -143,8 +191,9 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class _There:
-    """Every object, by place and then in the order given."""
+    """Every object, by place and then in the order given, which `given_n` counts."""
 
+    given_n: Ints
     places_n: Ints
     classes_n: Ints
     boxes_n4: Floats
@@ -166,7 +215,7 @@ def _flat_objects(objects: Sequence[Objects], classes: int) -> _There:
     ignored_n = _joined([each.ignored_n for each in objects], np.bool_)
     places_n = _images([len(each) for each in objects]) * classes + classes_n
     order = places_n.argsort(kind="stable")
-    return _There(places_n[order], classes_n[order], boxes_n4[order], ignored_n[order])
+    return _There(order, places_n[order], classes_n[order], boxes_n4[order], ignored_n[order])
 
 
 def _joined(parts: Sequence[Tensor], dtype: type[Any]) -> NDArray[Any]:
@@ -177,8 +226,8 @@ def _images(sizes: Sequence[int]) -> Ints:
     return np.repeat(np.arange(len(sizes)), np.asarray(sizes, dtype=np.int64))
 
 
-def _judge(said: _Said, there: _There, min_overlap: float) -> tuple[Bools, Bools]:
-    """Return which detections are right, and which count at all."""
+def _judge(said: _Said, there: _There, min_overlap: float) -> tuple[Ints, Bools]:
+    """Return which object each detection found, -1 for none, and which of them count at all."""
     first_n = np.searchsorted(there.places_n, said.places_n)
     boxes_n = np.searchsorted(there.places_n, said.places_n, side="right") - first_n
     asking = np.flatnonzero((boxes_n > 0) & ~np.isnan(said.scores_n))
@@ -192,10 +241,10 @@ def _judge(said: _Said, there: _There, min_overlap: float) -> tuple[Bools, Bools
     counts_n[asking[there.ignored_n[nearest]]] = False
     wanted = ~there.ignored_n[nearest]
     asking, nearest = asking[wanted], nearest[wanted]
-    right_n = np.zeros(len(said.scores_n), dtype=np.bool_)
-    _, surest = np.unique(nearest, return_index=True)  # the first place of each, so the surest
-    right_n[asking[surest]] = True
-    return right_n, counts_n
+    object_n = np.full(len(said.scores_n), -1, dtype=np.int64)
+    taken, surest = np.unique(nearest, return_index=True)  # the first place of each, so the surest
+    object_n[asking[surest]] = there.given_n[taken]
+    return object_n, counts_n
 
 
 def _nearest(

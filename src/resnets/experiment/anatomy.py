@@ -24,12 +24,20 @@ def stages(cost: Cost) -> list[list[str]]:
 
     The cells are name, output size, layers, parameters, multiply-adds.
     """
+    before, inside, after = apart(cost)
+    for rows, name in ((before, "conv1"), (after, "head")):
+        for row in rows:
+            row[0] = name if row is rows[0] else ""
+    return [*before, *inside, *after]
+
+
+def apart(cost: Cost) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """Return the rows of layers before the stages, of stages, and of layers after them.
+
+    The cells are those of `stages`; a layer has its own name.
+    """
     before = [_single(step) for step in _steps(cost.stem.operations)]
     after = [_single(step) for step in _steps(cost.head.operations)]
-    if before:
-        before[0][0] = "conv1"
-    if after:
-        after[0][0] = "head"
     inside = [
         [
             stage.name,
@@ -40,7 +48,7 @@ def stages(cost: Cost) -> list[list[str]]:
         ]
         for stage in cost.stages
     ]
-    return [*before, *inside, *after]
+    return before, inside, after
 
 
 def blocks(cost: Cost) -> list[Explained]:
@@ -144,7 +152,7 @@ def _single(step: tuple[Layer, ...]) -> list[str]:
     size = _side(first.output_size)
     count = f"{first.multiply_adds:,}" if first.multiply_adds else ""
     parameters = sum(each.parameters for each in step)
-    return ["", size, _short(first), f"{parameters:,}" if parameters else "", count]
+    return [first.name, size, _short(first), f"{parameters:,}" if parameters else "", count]
 
 
 def _short(layer: Layer) -> str:

@@ -288,8 +288,6 @@ def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
     manifest = manifests.read(finished.folder)
     if manifest["recipe"].get("transfer") is None or path.exists():
         return
-    if isinstance(codec.from_tree(manifest["recipe"]), DetectorRecipe):
-        return
     try:
         opened = _open(manifest["data"]["where"], None) if data is None else data
         if opened.digest != manifest["data"]["digest"]:

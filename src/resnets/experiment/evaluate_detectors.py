@@ -52,6 +52,21 @@ class DetectorEvaluation:
         return {**values, **told}
 
 
+@dataclass(frozen=True, slots=True)
+class DetectorExamination:
+    """An evaluation with everything that was found.
+
+    Args:
+        evaluation: The average precision.
+        scoring: What was found in each image, and what is there.
+        files: The images of the split.
+    """
+
+    evaluation: DetectorEvaluation
+    scoring: Scoring
+    files: AnnotatedFiles
+
+
 def evaluate(
     found: Sequence[DetectorCheckpoint],
     data: DetectionData | str | Path | None = None,
@@ -83,6 +98,56 @@ def evaluate(
         ResNetsError: The request is wrong.
     """
     _check_place(submission)
+    done = _measured(found, data, split, settings, precision, device)
+    if submission is not None:
+        _submit(submission, done.split, done.files, done.scoring, done.data)
+    by = found[0].recipe.data.protocol if protocol is None else protocol
+    return _evaluation(found, done, by, per_class)
+
+
+def examine(
+    found: DetectorCheckpoint,
+    data: DetectionData | str | Path | None = None,
+    *,
+    device: str | None = None,
+) -> DetectorExamination:
+    """Measure a detector as its run did, and keep all that it found.
+
+    Args:
+        found: An opened checkpoint.
+        data: As `evaluate` takes it.
+        device: Where to compute.
+
+    Raises:
+        DataError: The data is not there, or its classes are not those of the detector.
+    """
+    own: Any = found.recipe.precision
+    done = _measured([found], data, None, (), None if own == "auto" else own, device)
+    evaluation = _evaluation([found], done, found.recipe.data.protocol, per_class=True)
+    return DetectorExamination(evaluation, done.scoring, done.files)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What was found, and how."""
+
+    data: DetectionData
+    split: str
+    files: AnnotatedFiles
+    scoring: Scoring
+    testing: Testing
+    precision: str
+    seconds: float
+
+
+def _measured(
+    found: Sequence[DetectorCheckpoint],
+    data: DetectionData | str | Path | None,
+    split: str | None,
+    settings: Sequence[str],
+    precision: hardware.PrecisionName | None,
+    device: str | None,
+) -> _Done:
     opened = _open(data, found[0])
     on = hardware.device(device)
     fastest: Any = hardware.precision(on).value if precision is None else precision
@@ -98,22 +163,25 @@ def evaluate(
     with progress.reporting("evaluating", total=len(files), unit="images") as bar:
         scoring = detectors.scored(files, len(detector.classes), detector.find, bar=bar)
     seconds = time.perf_counter() - begun
-    if submission is not None:
-        _submit(submission, name, files, scoring, opened)
-    by = found[0].recipe.data.protocol if protocol is None else protocol
-    scores = scoring.scores(by)
+    return _Done(opened, name, files, scoring, testing, fastest, seconds)
+
+
+def _evaluation(
+    found: Sequence[DetectorCheckpoint], done: _Done, by: Protocol, per_class: bool
+) -> DetectorEvaluation:
+    classes, scores = found[0].classes, done.scoring.scores(by)
     return DetectorEvaluation(
         values=dict(scores.values),
         images=scores.images,
-        split=name,
-        protocol=_sentence(by, found, testing),
-        precision=fastest,
-        images_per_second=len(files) / seconds,
-        left_out=tuple(detector.classes[label] for label in scores.left_out),
+        split=done.split,
+        protocol=_sentence(by, found, done.testing),
+        precision=done.precision,
+        images_per_second=len(done.files) / done.seconds,
+        left_out=tuple(classes[label] for label in scores.left_out),
         checkpoints=tuple(_describe(each) for each in found),
-        data=opened.name,
-        data_digest=opened.digest,
-        classes=_by_class(scores, detector.classes) if per_class else None,
+        data=done.data.name,
+        data_digest=done.data.digest,
+        classes=_by_class(scores, classes) if per_class else None,
     )
 
 

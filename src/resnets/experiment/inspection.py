@@ -2,21 +2,26 @@
 
 import html
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from resnets.experiment import anatomy, paper
+from resnets.detection.faster_rcnn import FasterRCNN
+from resnets.experiment import anatomy, inspect_detectors, paper, tables
 from resnets.experiment import diagram as diagrams
 from resnets.experiment.diagram import Diagram
+from resnets.experiment.inspect_detectors import DetectorInspection
 from resnets.inference import opening, published
-from resnets.inference.checkpoints import Checkpoint
+from resnets.inference.checkpoints import Checkpoint, DetectorCheckpoint
 from resnets.models import cost, zoo
-from resnets.models.cost import Cost, Layer
+from resnets.models.cost import Cost
 from resnets.models.making import Network
 from resnets.models.spec import ModelSpec
-from resnets.recipes import codec
+from resnets.recipes import catalogue, codec
+
+# What the names of detectors' recipes begin with; no network's does.
+_DETECTORS: Final = {name.partition(".")[0] for name in catalogue.DETECTORS}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,34 +52,21 @@ class Inspection:
         return diagrams.draw(self.name, self.cost)
 
     def __str__(self) -> str:
-        stages, blocks = self._stages(), anatomy.blocks(self.cost)
-        text = [self._title(), "", *_aligned(stages, right=(3, 4)), ""]
-        text += [f"Every different block once; sizes: {anatomy.FORMULA}"]
-        lines = _aligned([anatomy.COLUMNS, *(row for block in blocks for row in block.rows)])
-        text.append(lines.pop(0))
-        for block in blocks:
-            text.append(block.title)
-            text += [lines.pop(0) for _ in block.rows]
         why, *rest = self._sentences()
+        text = [self._title(), "", *tables.aligned(self._stages(), right=(3, 4)), ""]
+        text += tables.blocks(anatomy.blocks(self.cost))
         text += ["", *textwrap.wrap(why, 100), *rest]
         return "\n".join(text)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        blocks = [
-            row
-            for block in anatomy.blocks(self.cost)
-            for row in ([block.title, *[""] * (len(anatomy.COLUMNS) - 1)], *block.rows)
-        ]
-        layers = [_LAYER_COLUMNS, *map(_layer, self.cost.layers)]
         parts = [
             f"<p>{html.escape(self._title())}</p>",
-            _html(self._stages()),
-            f"<p>Every different block once; sizes: {html.escape(anatomy.FORMULA)}</p>",
-            _html([anatomy.COLUMNS, *blocks]),
+            tables.html(self._stages()),
+            tables.blocks_html(anatomy.blocks(self.cost)),
             *(f"<p>{html.escape(each)}</p>" for each in self._sentences() if each),
-            f"<details><summary>every layer</summary>{_html(layers)}</details>",
+            tables.layers_html(self.cost.layers),
         ]
         return "".join(parts)
 
@@ -109,63 +101,36 @@ class Inspection:
             yield f"weights {self.checkpoint.weights_sha256}"
 
 
-def inspect(what: str | Path | Network, image_px: int | None = None) -> Inspection:
-    """Measure a network: one of the zoo by name, a module, or what a checkpoint holds.
+def inspect(
+    what: str | Path | Network | FasterRCNN, image_px: int | None = None
+) -> Inspection | DetectorInspection:
+    """Measure a network or a detector: a name, a module, or what a checkpoint holds.
 
     Args:
-        what: A name of `zoo.NAMES`, a network, a run's folder, a checkpoint file, or the name of
-            published weights.
-        image_px: Side of the image in pixels; by default the paper's.
+        what: A name of `zoo.NAMES`, a detector's recipe, a network, a detector, a run's folder, a
+            checkpoint file, or the name of published weights.
+        image_px: Side of the image in pixels, a detector's shorter one; by default the paper's, or
+            that of the checkpoint or the recipe.
 
     Raises:
         ModelError: There is no such network, or the image has no pixels.
         CheckpointError: The checkpoint is damaged or foreign.
+        DataError: A detector takes no image of that size.
+        RecipeError: There is no such recipe of a detector.
     """
+    if isinstance(what, FasterRCNN):
+        return inspect_detectors.of_module(what, image_px)
     if isinstance(what, Network):
         return Inspection("network", what.spec, cost.measure(what.spec, image_px))
     if Path(what).exists() or what in published.NAMES:
-        checkpoint = opening.checkpoint(what)
-        side = checkpoint.preprocess.crop_px if image_px is None else image_px
-        checkpoint.network()  # refuses tensors that are not the network's
-        return Inspection(
-            str(what), checkpoint.spec, cost.measure(checkpoint.spec, side), checkpoint
-        )
-    spec = zoo.named(str(what))
-    return Inspection(str(what), spec, cost.measure(spec, image_px))
-
-
-def _aligned(rows: Sequence[Sequence[str]], right: tuple[int, ...] = ()) -> list[str]:
-    """Return a line for each row; the columns in `right` end where they begin to differ."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _html(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = [[html.escape(cell) for cell in row] for row in rows]
-    lines = ["".join(f"<th>{cell}</th>" for cell in head)]
-    lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in body]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-_LAYER_COLUMNS = [
-    *("layer", "kind", "kernel", "stride", "padding", "output", "parameters", "multiply-adds")
-]
-
-
-def _layer(layer: Layer) -> list[str]:
-    return [
-        layer.name,
-        layer.kind,
-        layer.kernel,
-        str(layer.stride) if layer.kernel else "",
-        str(layer.padding) if layer.kernel else "",
-        "x".join(map(str, layer.output_size)),
-        f"{layer.parameters:,}",
-        f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
-    ]
+        found = opening.any_checkpoint(what)
+        found.network()  # refuses tensors that are not the network's
+        if isinstance(found, DetectorCheckpoint):
+            return inspect_detectors.of_checkpoint(str(what), found, image_px)
+        side = found.preprocess.crop_px if image_px is None else image_px
+        return Inspection(str(what), found.spec, cost.measure(found.spec, side), found)
+    name = str(what)
+    if name.partition(".")[0] in _DETECTORS:
+        return inspect_detectors.of_recipe(name, image_px)
+    spec = zoo.named(name)
+    return Inspection(name, spec, cost.measure(spec, image_px))

@@ -3,24 +3,30 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
+from xml.etree.ElementTree import Element
 
 from resnets.core import artifacts
 from resnets.core.errors import RunError
+from resnets.data import opening as opening_data
 from resnets.data.opening import Data
-from resnets.experiment import evaluate, journal, manifests
+from resnets.experiment import evaluate, evaluate_detectors, journal, manifests
 from resnets.experiment.page import (
+    boxes,
     certainty,
     checked,
+    detected,
     learning,
     markup,
     mistakes,
+    precision,
     records,
     summary,
 )
+from resnets.experiment.page.detector_story import DetectorStory
 from resnets.experiment.page.markup import element
-from resnets.experiment.page.story import Story
+from resnets.experiment.page.story import Story, percent
 from resnets.inference import checkpoints, opening
-from resnets.inference.checkpoints import FINISHED
+from resnets.inference.checkpoints import FINISHED, AnyCheckpoint, DetectorCheckpoint
 
 PAGE: Final = "report.html"
 
@@ -56,24 +62,18 @@ def write(
         raise RunError(
             f"{folder}: this run is not finished; `resnets train --resume {folder}` continues it"
         )
-    checkpoint = checkpoints.classifier(checkpoints.read(folder / FINISHED))
-    opened = opening.data(data, checkpoint)
-    lines = artifacts.read_lines(folder / journal.JOURNAL)
-    story = Story(
-        name=folder.resolve().name,
-        checkpoint=checkpoint,
-        manifest=manifest,
-        records=lines,
-        examination=evaluate.examine(folder / FINISHED, opened, split=_split(lines), device=device),
-        check=opened.check().to_dict() if findings is None else findings,
-    )
+    checkpoint = checkpoints.read(folder / FINISHED)
+    opened = opening.any_data(data, checkpoint)
+    story = _story(folder, manifest, checkpoint, opened, findings, device)
     path = folder / PAGE
     artifacts.write_bytes(path, html(story))
     return path
 
 
-def html(story: Story) -> bytes:
+def html(story: Story | DetectorStory) -> bytes:
     """Return the page of a run, as UTF-8."""
+    if isinstance(story, DetectorStory):
+        return _detectors_html(story)
     sections = [
         summary.in_short(story),
         learning.section(story),
@@ -86,21 +86,64 @@ def html(story: Story) -> bytes:
         records.trained(story),
         records.again(story),
     ]
+    title = f"{story.name}: {story.evaluation.top1_error_percent:.2f} % error"
+    return _page(title, summary.head(story), sections)
+
+
+def _detectors_html(story: DetectorStory) -> bytes:
+    sections = [
+        detected.in_short(story),
+        learning.of_detector(story),
+        precision.by_class(story),
+        precision.curves(story),
+        boxes.kinds(story),
+        boxes.mistakes(story),
+        boxes.missed(story),
+        checked.section(story),
+        records.trained(story),
+        records.again(story),
+    ]
+    title = f"{story.name}: {percent(story.ap50_percent)} average precision"
+    return _page(title, detected.head(story), sections)
+
+
+def _page(title: str, head: Element, sections: Sequence[Element | None]) -> bytes:
     links = [
         element("a", heading.text, href=f"#{each.get('id')}")
         for each in sections
         if each is not None and (heading := each.find("h2")) is not None
     ]
-    return markup.page(
-        f"{story.name}: {story.evaluation.top1_error_percent:.2f} % error",
-        _STYLE.read_text(encoding="utf-8"),
-        element(
-            "main",
-            summary.head(story),
-            element("nav", links, aria_label="On this page"),
-            sections,
-        ),
-    )
+    navigation = element("nav", links, aria_label="On this page")
+    style = _STYLE.read_text(encoding="utf-8")
+    return markup.page(title, style, element("main", head, navigation, sections))
+
+
+def _story(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    checkpoint: AnyCheckpoint,
+    data: Data,
+    findings: Mapping[str, Any] | None,
+    device: str | None,
+) -> Story | DetectorStory:
+    """Measure a run's network and check its data."""
+    lines = artifacts.read_lines(folder / journal.JOURNAL)
+    named: dict[str, Any] = {
+        "name": folder.resolve().name,
+        "manifest": manifest,
+        "records": lines,
+    }
+    if isinstance(checkpoint, DetectorCheckpoint):
+        found = evaluate_detectors.examine(checkpoint, opening_data.with_boxes(data), device=device)
+        named |= {"check": _checked(data, findings)}
+        return DetectorStory(checkpoint=checkpoint, examination=found, **named)
+    examined = evaluate.examine(folder / FINISHED, data, split=_split(lines), device=device)
+    named |= {"check": _checked(data, findings)}
+    return Story(checkpoint=checkpoint, examination=examined, **named)
+
+
+def _checked(data: Data, findings: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return data.check().to_dict() if findings is None else findings
 
 
 def _split(records: Sequence[Mapping[str, Any]]) -> Literal["test", "validation"]:

@@ -187,8 +187,8 @@ def classifier(found: AnyCheckpoint) -> Checkpoint:
     if isinstance(found, Checkpoint):
         return found
     raise CheckpointError(
-        f"{found.path}: holds a detector, and this is for classifiers; `resnets evaluate` "
-        "and `predict` take it"
+        f"{found.path}: holds a detector, and this is for classifiers; `resnets evaluate`, "
+        "`predict` and `inspect` take it"
     )
 
 

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from resnets.models import blocks, making
 from resnets.models.googlenet import Inception
-from resnets.models.making import Network
 from resnets.models.spec import ModelSpec, check_image_px
 
 Carry = Literal["none", "identity", "zero padding", "projection"]
 
-_POOLS: Final = ("max pool", "average pool", "spatial pyramid")
+_POOLS: Final = ("max pool", "average pool", "spatial pyramid", "RoI pooling", "RoIAlign")
 _KINDS: Final[dict[type[nn.Module], str]] = {
     nn.Conv2d: "convolution",
     nn.BatchNorm2d: "batch norm",
@@ -184,12 +183,33 @@ def measure(spec: ModelSpec, image_px: int | None = None) -> Cost:
     with torch.device("meta"):
         network = making.make(spec).eval()
         image = torch.empty(1, spec.in_channels, side, side)
-    operations, sizes = _record(network, image)
+    return of(network, lambda: network(image), depth=spec.depth, image_px=side)
+
+
+def of(
+    network: nn.Module,
+    run: Callable[[], object],
+    *,
+    depth: int,
+    image_px: int,
+    before: tuple[Layer, ...] = (),
+) -> Cost:
+    """Measure what one call runs of a network.
+
+    Args:
+        network: On the meta device; `stages`, an nn.ModuleDict, may hold some that do not run.
+        run: The call, for one image.
+        depth: What is told of it.
+        image_px: What is told of it.
+        before: Operations without a module that come first.
+    """
+    operations, sizes = _record(network, run)
+    operations = [*before, *operations]
     stem, made, head = _arrange(network, operations)
     layers = tuple(each for each in operations if each.parameters or each.kind in _POOLS)
     return Cost(
-        depth=spec.depth,
-        image_px=side,
+        depth=depth,
+        image_px=image_px,
         # An auxiliary classifier, which only training needs, has not run and is not counted.
         parameters=sum(layer.parameters for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
@@ -202,18 +222,26 @@ def measure(spec: ModelSpec, image_px: int | None = None) -> Cost:
 
 
 def _stage(
-    network: Network, name: str, output_size: tuple[int, ...], made: tuple[Block, ...]
+    network: nn.Module, name: str, output_size: tuple[int, ...], made: tuple[Block, ...]
 ) -> Stage:
     return Stage(
         name=name,
         blocks=sum(block.name.startswith(f"stages.{name}") for block in made),
         output_size=output_size,
-        parameters=_parameters(network.stages[name]),
+        parameters=_parameters(_stages(network)[name]),
         multiply_adds=sum(block.multiply_adds for block in made),
     )
 
 
-def _record(network: Network, image: Tensor) -> tuple[list[Layer], dict[str, tuple[int, ...]]]:
+def _stages(network: nn.Module) -> nn.ModuleDict:
+    stages = network.get_submodule("stages")
+    assert isinstance(stages, nn.ModuleDict)
+    return stages
+
+
+def _record(
+    network: nn.Module, run: Callable[[], object]
+) -> tuple[list[Layer], dict[str, tuple[int, ...]]]:
     """Run the network; return its operations in their order and the stages' output sizes."""
     found: list[Layer] = []
     sizes: dict[str, tuple[int, ...]] = {}
@@ -232,12 +260,18 @@ def _record(network: Network, image: Tensor) -> tuple[list[Layer], dict[str, tup
 
         return record
 
-    for name, module in network.named_modules():
-        if _does_something(name, module):
-            module.register_forward_hook(watch(name))
-    for name, module in network.stages.items():
+    hooks = [
+        module.register_forward_hook(watch(name))
+        for name, module in network.named_modules()
+        if _does_something(name, module)
+    ]
+    hooks += [
         module.register_forward_hook(measure_stage(name))
-    network(image)
+        for name, module in _stages(network).items()
+    ]
+    run()
+    for hook in hooks:
+        hook.remove()
     return found, sizes
 
 
@@ -320,7 +354,7 @@ def _layer(name: str, module: nn.Module, x: Tensor, y: Tensor) -> Layer:
 
 
 def _arrange(
-    network: Network, operations: list[Layer]
+    network: nn.Module, operations: list[Layer]
 ) -> tuple[Block, dict[str, tuple[Block, ...]], Block]:
     """Return what runs before the stages, the blocks of each, and what runs after them.
 
@@ -344,7 +378,7 @@ def _arrange(
     return stem, {stage: tuple(each) for stage, each in made.items()}, head
 
 
-def _place(network: Network, operation: Layer) -> str:
+def _place(network: nn.Module, operation: Layer) -> str:
     """Return the name of the block that an operation is in; "" where it is in no stage."""
     parts = operation.name.split(".")
     if parts[0] != "stages":

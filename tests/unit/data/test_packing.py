@@ -357,8 +357,8 @@ def test_the_same_in_a_later_line(photos, tmp_path, monkeypatch, line):
 
 
 def test_a_pack_that_another_version_began_is_refused(photos, tmp_path):
-    put(tmp_path / "pack", {packs.JOURNAL: b'{"pack_format": 2}\n'})
-    with pytest.raises(DataError, match=r"begun by another version .*\(format 2, here 1\)"):
+    put(tmp_path / "pack", {packs.JOURNAL: b'{"pack_format": 3}\n'})
+    with pytest.raises(DataError, match=r"begun by another version .*\(format 3, here 1\)"):
         pack(photos, tmp_path / "pack")
 
 

@@ -120,8 +120,8 @@ def rewritten(pack, **changes):
 
 
 def test_a_newer_pack_is_refused_saying_so(pack):
-    rewritten(pack, pack_format=2)
-    assert "a pack of a newer resnets (format 2, this one reads up to 1); upgrade" in refused(pack)
+    rewritten(pack, pack_format=3)
+    assert "a pack of a newer resnets (format 3, this one reads up to 2); upgrade" in refused(pack)
 
 
 def test_a_newer_file_of_tensors_is_refused_saying_so(pack, monkeypatch):
@@ -136,6 +136,7 @@ def test_a_newer_file_of_tensors_is_refused_saying_so(pack, monkeypatch):
     ("changes", "told"),
     [
         ({"pack_format": None}, "damaged"),
+        ({"pack_format": 2}, "damaged"),  # which has boxes
         ({"splits": []}, "the splits do not add up"),
         ({"splits": [["train", 2], ["validation", 1]]}, "the splits do not add up"),
         ({"splits": [["train", 2], ["train", 2]]}, "the splits do not add up"),

@@ -7,11 +7,17 @@ from xml.etree.ElementTree import Element
 
 from resnets.experiment.page import markup
 from resnets.experiment.page.markup import Part, element, name
-from resnets.experiment.page.story import Story, images
+from resnets.experiment.page.story import Told, images
 
 _CASES: Final = 5  # shown of a finding
 _IMAGES: Final = 3  # shown of a case
-_SIDES: Final = {"width_px": "width", "height_px": "height", "shorter_px": "shorter side"}
+_SIDES: Final = {
+    "width_px": "width",
+    "height_px": "height",
+    "shorter_px": "shorter side",
+    "box_px": "side of a square as large as a box",
+}
+_PLURALS: Final = {"image": "images", "class": "classes", "box": "boxes"}
 # What counts alone tell, where nothing is said of single images.
 _COUNTED: Final = {
     "unreadable_images": ("error", "that cannot be read"),
@@ -39,7 +45,7 @@ class Finding:
     cases: Sequence[str] = ()
 
 
-def section(story: Story) -> Element:
+def section(story: Told) -> Element:
     """Return what there is in the data and what is wrong with it."""
     inside: list[Part] = []
     found = findings(story.check)
@@ -72,11 +78,10 @@ def serious(check: Mapping[str, Any]) -> int:
 
 def _finding(given: Mapping[str, Any]) -> Finding:
     count = int(given["count"])
-    noun = "classes" if given.get("of") == "class" and count != 1 else given.get("of", "image")
-    plural = "s" if noun == "image" and count != 1 else ""
+    noun = str(given.get("of", "image"))
     return Finding(
         severity=str(given["severity"]),
-        what=f"{count:,} {noun}{plural} {given['title']}",
+        what=f"{count:,} {noun if count == 1 else _PLURALS[noun]} {given['title']}",
         advice=str(given.get("advice", "")),
         count=count,
         cases=[_case(each) for each in given.get("cases", [])],
@@ -113,7 +118,7 @@ def _facts(check: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for side, of in check.get("sizes", {}).items():
         told = f"{of['min']:,} to {of['max']:,} px, median {of['median']:,}"
         yield _SIDES.get(side, side), told
-    for key in ("modes", "formats"):
-        counts = check.get(key, {})
+    for key in ("modes", "formats", "flags"):
+        counts = {each: count for each, count in check.get(key, {}).items() if count}
         if counts:
             yield key, ", ".join(f"{each} {count:,}" for each, count in counts.items())

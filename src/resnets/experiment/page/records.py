@@ -5,33 +5,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from xml.etree.ElementTree import Element
 
+from resnets.experiment import inspect_detectors
 from resnets.experiment.page import markup, summary
 from resnets.experiment.page.markup import Part, element
-from resnets.experiment.page.story import Story, images
+from resnets.experiment.page.story import Told, images
+from resnets.inference.checkpoints import AnyCheckpoint, DetectorCheckpoint
 from resnets.models import cost, zoo
 
 _FROM_NOTHING: Final = "newly initialised"
 
 
-def trained(story: Story) -> Element:
+def trained(story: Told) -> Element:
     """Return what was trained, from what, for how long and on what."""
     manifest, checkpoint = story.manifest, story.checkpoint
     recipe, runtime = manifest["recipe"], manifest["runtime"]
-    measured = cost.measure(checkpoint.spec, checkpoint.preprocess.crop_px)
-    size = (
-        f"{measured.parameters:,} parameters, {measured.multiply_adds / 1e6:,.1f} million "
-        f"multiply-adds an image of {checkpoint.preprocess.crop_px} px"
-    )
     updates = f"{checkpoint.update:,} updates of {images(recipe['batch_images'])}"
     time = summary.training_time(story)
     pairs: list[tuple[str, Part]] = [
         ("Recipe", f"{manifest['name']} ({manifest['recipe_digest']})"),
-        ("Network", f"{zoo.name_of(checkpoint.spec)}: {size}"),
+        ("Network", _network(checkpoint)),
         ("Weights it began from", _began_from(manifest)),
         ("Length", f"{updates}, {time}" if time else updates),
         ("Optimizer", _said(recipe.get("optim"))),
         ("Learning rate", _said(recipe.get("schedule"))),
-        ("Augmentation", _said(recipe.get("data", {}).get("augment"))),
+        ("Augmentation", _augmentation(recipe.get("data", {}))),
         ("Data", _data(story)),
         ("Computed in", f"{runtime['precision']['value']}, {runtime['compilation']['value']}"),
         ("Hardware", _machine(manifest["hardware"])),
@@ -39,7 +36,7 @@ def trained(story: Story) -> Element:
     return markup.section("trained", "What was trained", markup.facts(pairs))
 
 
-def again(story: Story) -> Element:
+def again(story: Told) -> Element:
     """Return the command, the versions and the digests that a repetition needs."""
     made, checkpoint = story.manifest["provenance"], story.checkpoint
     packages = ", ".join(f"{k} {v}" for k, v in (made.get("packages") or {}).items())
@@ -64,6 +61,30 @@ def again(story: Story) -> Element:
     )
 
 
+def _network(checkpoint: AnyCheckpoint) -> str:
+    if isinstance(checkpoint, DetectorCheckpoint):
+        found = inspect_detectors.of_checkpoint("", checkpoint).cost
+        name = f"Faster R-CNN of {zoo.name_of(checkpoint.spec.backbone)}"
+        width, height = found.size
+        told = _cost(found.parameters, found.multiply_adds)
+        return f"{name}: {told} an image of {width} x {height} px with {found.regions:,} regions"
+    side = checkpoint.preprocess.crop_px
+    measured = cost.measure(checkpoint.spec, side)
+    told = _cost(measured.parameters, measured.multiply_adds)
+    return f"{zoo.name_of(checkpoint.spec)}: {told} an image of {side} px"
+
+
+def _cost(parameters: int, multiply_adds: int) -> str:
+    return f"{parameters:,} parameters, {multiply_adds / 1e6:,.1f} million multiply-adds"
+
+
+def _augmentation(data: Mapping[str, Any]) -> str | None:
+    """Return how images are changed; a detector's are flipped at most."""
+    if data.get("flip") is True:
+        return "half of the images flipped"
+    return _said(data.get("augment"))
+
+
 def _began_from(manifest: Mapping[str, Any]) -> str:
     """Return the weights' name and hash; runs of earlier versions all began from nothing."""
     weights = manifest.get("weights")
@@ -73,7 +94,7 @@ def _began_from(manifest: Mapping[str, Any]) -> str:
     return str(weights) if weights else _FROM_NOTHING
 
 
-def _data(story: Story) -> str:
+def _data(story: Told) -> str:
     data = story.manifest["data"]
     return f"{data['name']} ({data['digest'][:12]}), {len(story.checkpoint.classes):,} classes"
 

@@ -9,30 +9,40 @@ from resnets.evaluation import answers, calibration
 from resnets.evaluation.answers import Confusion, OfClass
 from resnets.evaluation.calibration import Calibration
 from resnets.experiment.evaluate import Evaluation, Examination
-from resnets.inference.checkpoints import Checkpoint
+from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint
 
 PERCENT: Final = "\N{NO-BREAK SPACE}%"  # after a number
 
 
-@dataclass(frozen=True)
-class Story:
-    """Everything a page is made from.
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the page of any run is made from.
 
     Args:
         name: The run's.
         checkpoint: Its network, with what is known about it.
         manifest: What the run is.
         records: Its journal.
-        examination: What the network answered on the split it was measured on.
         check: What a check of the data found, as JSON values; empty where none was made.
     """
 
     name: str
-    checkpoint: Checkpoint
+    checkpoint: AnyCheckpoint
     manifest: Mapping[str, Any]
     records: Sequence[Mapping[str, Any]]
-    examination: Examination
     check: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story(Told):
+    """What the page of a classifier's run is made from.
+
+    Args:
+        examination: What the network answered on the split it was measured on.
+    """
+
+    checkpoint: Checkpoint
+    examination: Examination
 
     @property
     def evaluation(self) -> Evaluation:

@@ -9,7 +9,7 @@ from resnets.evaluation import answers
 from resnets.experiment import journal
 from resnets.experiment.page import checked, markup
 from resnets.experiment.page.markup import Part, element, name
-from resnets.experiment.page.story import PERCENT, Story, images, interval, percent
+from resnets.experiment.page.story import PERCENT, Story, Told, images, interval, percent
 
 _TOP_5_FROM: Final = 6  # classes; among fewer every image is a hit at 5
 
@@ -40,7 +40,7 @@ def in_short(story: Story) -> Element:
     return markup.section("in-short", "In short", element("ul", told, class_="plain"))
 
 
-def training_time(story: Story) -> str | None:
+def training_time(story: Told) -> str | None:
     """Return how long the updates took, without evaluations and saving."""
     seconds = journal.training_s(story.records, story.manifest["recipe"]["batch_images"])
     return progress.duration(seconds) if seconds else None
@@ -49,17 +49,18 @@ def training_time(story: Story) -> str | None:
 def _numbers(story: Story) -> Iterator[Element]:
     found = story.evaluation
     if len(story.checkpoint.classes) >= _TOP_5_FROM:
-        yield _number("top-5 error", f"{found.top5_error_percent:.2f}{PERCENT}")
-    yield _number("classes", f"{len(story.checkpoint.classes):,}")
+        yield number("top-5 error", f"{found.top5_error_percent:.2f}{PERCENT}")
+    yield number("classes", f"{len(story.checkpoint.classes):,}")
     error = story.calibration.error
     if error is not None:
-        yield _number("calibration error", percent(100 * error))
+        yield number("calibration error", percent(100 * error))
     time = training_time(story)
     if time:
-        yield _number("training", time)
+        yield number("training", time)
 
 
-def _number(label: str, value: str) -> Element:
+def number(label: str, value: str) -> Element:
+    """Return a number with what it is, for the head."""
     return element("div", element("dt", label), element("dd", value))
 
 
