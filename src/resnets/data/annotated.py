@@ -19,6 +19,7 @@ from resnets.data import boxed, checking, examining, flaws, images
 from resnets.data.boxed import Boxed
 from resnets.data.checking import Split
 from resnets.data.examining import Bad, Good
+from resnets.data.files import FileData
 from resnets.data.findings import Report
 from resnets.data.flaws import Flaw, FlawKind
 
@@ -207,6 +208,7 @@ class DetectionData:
         category_ids: COCO's number of each class, in the order of the labels; from 1 elsewhere.
         splits: By name: "train", "validation", "test", or as the data calls another; of several
             years "2007/train" and so on.
+        labelled: Opens the same folder as images of one class each, where it is that too.
     """
 
     name: str
@@ -214,6 +216,7 @@ class DetectionData:
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     splits: Mapping[str, AnnotatedFiles]
+    labelled: Callable[[], FileData] | None = None
 
     @property
     def digest(self) -> str:
@@ -295,6 +298,24 @@ class DetectionData:
                 },
             ),
         )
+
+
+def of_one_class(files: AnnotatedFiles) -> tuple[AnnotatedFiles, Tensor]:
+    """Return the images whose objects are all of one class, and that class of each: int64.
+
+    Ignored objects say nothing of an image. One without any other, or with several classes, is
+    left out.
+    """
+    there = Annotations.of(files.objects)
+    counts_n = ~there.every.ignored_n
+    image_n, classes_n = there.image_n[counts_n], there.every.classes_n[counts_n]
+    none_n = torch.full((len(files),), -1)
+    most_n = none_n.scatter_reduce(0, image_n, classes_n, "amax")
+    least_n = none_n.scatter_reduce(0, image_n, classes_n, "amin", include_self=False)
+    one_n = (most_n == least_n) & (most_n >= 0)
+    if bool(one_n.all()):
+        return files, most_n
+    return files.take(one_n.nonzero().squeeze(1)), most_n[one_n]
 
 
 def join(parts: Sequence[AnnotatedFiles]) -> AnnotatedFiles:

@@ -24,7 +24,8 @@ from resnets.models.making import Network
 from resnets.recipes import catalogue, codec, rates
 from resnets.recipes import detect as detect_recipes
 from resnets.recipes import folder as folder_recipes
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes import localize as localize_recipes
+from resnets.recipes.detector import AnyRecipe, BoxRecipe, DetectorRecipe, LocalizerRecipe
 from resnets.recipes.schema import Recipe
 
 _CHECKED_IMAGES: Final = 50_000  # of a data set that is checked for the report; more take long
@@ -37,7 +38,11 @@ _BEFORE: Final = (
 )  # settings that a recipe is fitted to
 _BALANCED: Final = "class_weights=balanced"
 # Recipes whose network is that of the weights.
-_OF_WEIGHTS: Final = (folder_recipes.FINETUNE, detect_recipes.FINETUNE)
+_OF_WEIGHTS: Final = (
+    folder_recipes.FINETUNE,
+    detect_recipes.FINETUNE,
+    localize_recipes.FINETUNE,
+)
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 
@@ -247,15 +252,24 @@ def _fitted(
     if changes.beginning is not None:
         recipe = tasks.beginning_from(recipe, changes.network)
     recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
+    return _for_weights(_for_own(recipe, name, data), changes, data, network=not of_weights)
+
+
+def _for_own(recipe: AnyRecipe, name: str, data: Data) -> AnyRecipe:
+    """Return a recipe for one's own images with their splits and the length for them."""
     if name == folder_recipes.FINETUNE and isinstance(data, FileData):
         assert isinstance(recipe, Recipe)
         recipe = folder_recipes.holding_out(recipe, splits=len(data.splits))
-        recipe = folder_recipes.fitted(recipe, tasks.training_images(recipe, data))
+        return folder_recipes.fitted(recipe, tasks.training_images(recipe, data))
     if name == detect_recipes.FINETUNE and isinstance(data, DetectionData):
         assert isinstance(recipe, DetectorRecipe)
         recipe = detect_recipes.on_splits(recipe, tuple(data.splits))
-        recipe = detect_recipes.fitted(recipe, tasks.training_images(recipe, data))
-    return _for_weights(recipe, changes, data, network=not of_weights)
+        return detect_recipes.fitted(recipe, tasks.training_images(recipe, data))
+    if name == localize_recipes.FINETUNE and isinstance(data, DetectionData):
+        assert isinstance(recipe, LocalizerRecipe)
+        recipe = detect_recipes.on_splits(recipe, tuple(data.splits))
+        return localize_recipes.fitted(recipe, tasks.training_images(recipe, data))
+    return recipe
 
 
 def _for_weights(
@@ -288,7 +302,7 @@ def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
     manifest = manifests.read(finished.folder)
     if manifest["recipe"].get("transfer") is None or path.exists():
         return
-    if isinstance(codec.from_tree(manifest["recipe"]), DetectorRecipe):
+    if isinstance(codec.from_tree(manifest["recipe"]), BoxRecipe):
         return
     try:
         opened = _open(manifest["data"]["where"], None) if data is None else data
@@ -322,6 +336,11 @@ def _open(data: Data | str | Path | None, recipe: AnyRecipe | None) -> Data:
 
 def _fitting(data: Data) -> str:
     if isinstance(data, DetectionData):
+        if data.name == "imagenet":
+            raise DataError(
+                f"{data.name}: a recipe must be named: "
+                f"resnets train imagenet.localization-resnet101 --data {shlex.quote(data.where)}"
+            )
         return detect_recipes.FINETUNE
     if isinstance(data, FileData):
         if data.name == "imagenet":

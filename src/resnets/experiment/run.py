@@ -30,6 +30,7 @@ from resnets.core import artifacts, hardware, launcher, processes, progress
 from resnets.core.errors import ResNetsError, RunError
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
+from resnets.data.box_crops import BoxCropBatches
 from resnets.data.opening import Data
 from resnets.data.scenes import SceneBatches
 from resnets.experiment import (
@@ -389,7 +390,7 @@ def _evaluate(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, num
 def _end(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, total: int) -> None:
     """Make the network that is kept what the recipe says the run ends with."""
     if recipe.true_averages:
-        assert not isinstance(parts.batch_of, SceneBatches)
+        assert not isinstance(parts.batch_of, SceneBatches | BoxCropBatches)
         averaging.of_run(parts.kept, parts.batch_of, parts.division)
         journal.write(total, dict(parts.evaluator.run(parts.kept)))
     if recipe.keep == "best":
