@@ -184,7 +184,8 @@ def likeliest(scores_nk: Tensor) -> Tensor:
 
     What has no number for a score is guessed by nobody: -1 stands in its place.
     """
-    lowest_nk = scores_nk.masked_fill(scores_nk.isnan(), -torch.inf)
+    lowest_nk = scores_nk.clamp(min=torch.finfo(scores_nk.dtype).min)  # it leaves a NaN
+    lowest_nk = lowest_nk.masked_fill(scores_nk.isnan(), -torch.inf)
     order_ng = lowest_nk.argsort(dim=1, descending=True, stable=True)[:, :GUESSES]
     return order_ng.masked_fill(scores_nk.gather(1, order_ng).isnan(), -1)
 
