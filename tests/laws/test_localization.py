@@ -79,7 +79,9 @@ scores = st.lists(st.sampled_from([0.0, -1.0, 2.5, float("-inf"), float("nan")])
 @given(scores)
 def test_the_likeliest_classes_are_the_first_five_of_a_sorted_list(given_scores):
     known = [
-        (-score, label) for label, score in enumerate(given_scores) if score == score  # no NaN
+        (-score, label)
+        for label, score in enumerate(given_scores)
+        if score == score  # no NaN
     ]
     wanted = [label for _, label in sorted(known)][:5]
     found = evaluate_localizers.likeliest(torch.tensor([given_scores]))[0].tolist()

@@ -92,7 +92,9 @@ class Annotations(Sequence[Objects]):
 
     @classmethod
     def of(cls, each: Iterable[Objects]) -> "Annotations":
-        """Return those of some images, in that order."""
+        """Return those of some images, in that order; what is such already, as it is."""
+        if isinstance(each, Annotations):
+            return each
         parts = list(each)
         starts = [0, *itertools.accumulate(map(len, parts))]
         parts.append(Objects.none())  # nothing cannot be joined

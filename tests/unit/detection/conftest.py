@@ -6,8 +6,8 @@ import torch
 import samples
 from resnets.core.random import generator
 from resnets.data.scenes import Scaling
-from resnets.detection.anchors import AnchorSpec
 from resnets.detection import localizer as localizers
+from resnets.detection.anchors import AnchorSpec
 from resnets.detection.faster_rcnn import FasterRCNN, new_layers_init
 from resnets.detection.spec import FasterRCNNSpec, LocalizerSpec
 from resnets.models.freezing import fix_bn

@@ -208,5 +208,5 @@ def test_a_guess_is_right_with_the_class_and_half_of_any_of_its_boxes(guesses, p
 
 
 def test_an_image_learns_from_one_anchor_at_least():
-    with pytest.raises(ModelError, match="learning.anchors: must be positive"):
+    with pytest.raises(ModelError, match=r"learning\.anchors: must be positive"):
         PerClassLearning(anchors=0)

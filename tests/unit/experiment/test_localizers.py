@@ -96,9 +96,7 @@ def weights(tmp_path_factory):
 def start(data, weights, out, **changes):
     named = Pretrained(weights=f"sha256:{weights.checkpoint.weights_sha256}")
     recipe = replace(RECIPE, transfer=named, **changes)
-    return run.start(
-        recipe, data, name="shapes", out=out, device="cpu", weights=weights, workers=1
-    )
+    return run.start(recipe, data, name="shapes", out=out, device="cpu", weights=weights, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +212,7 @@ def test_what_a_localizer_is_not_is_said_in_a_line(finished, weights):
         loading.load(finished.folder, "cpu")
     with pytest.raises(ResNetsError, match="a localizer takes single-crop, multi-scale"):
         measure(finished, protocol="ten-crop")
-    with pytest.raises(ResNetsError, match="--set: is for detectors, and .* is a localizer"):
+    with pytest.raises(ResNetsError, match=r"--set: is for detectors, and .* is a localizer"):
         measure(finished, settings=["testing.refined=true"])
     with pytest.raises(CheckpointError, match="holds a localizer"):
         measure(finished, finished.folder)
@@ -249,7 +247,9 @@ def test_how_many_were_left_out_is_said_when_a_run_begins(data, weights, capsys,
     emptied = replace(train, objects=(scenes.objects(), *train.objects[1:]))
     mended = replace(data, splits={**data.splits, "train": emptied})
     start(mended, weights, tmp_path / "run", total_steps=1, batch_images=5)
-    assert "1 images to train on have no box, or boxes of several classes" in capsys.readouterr().err
+    assert (
+        "1 images to train on have no box, or boxes of several classes" in capsys.readouterr().err
+    )
 
 
 def test_a_recipe_of_a_localizer_survives_json_and_takes_settings():
