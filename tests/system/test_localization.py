@@ -1,6 +1,7 @@
 """The real command on ILSVRC's layout: train a localizer, share the work, measure it."""
 
 import json
+import shutil
 
 import pytest
 
@@ -122,11 +123,21 @@ def test_a_wrong_request_is_refused_in_one_line(ask, trained, data, weights, wor
     assert len(answer.err.strip().splitlines()) == 1
 
 
-def test_classification_trains_on_the_same_folder(ask, data, weights, tmp_path):
-    """Of train and of val in folders of classes; those to validate on stand in none here."""
-    answer = ask(
-        *("train", "folder.finetune", "--data", data, "--weights", weights),
-        *("--out", tmp_path / "run", "--device", "cpu"),
-    )
-    assert answer.status == 2
-    assert "no class folders are here" in answer.err
+def test_classification_trains_on_the_same_folder_and_goes_on_there(ask, data, weights, tmp_path):
+    """Where the images to validate on are in folders of classes too."""
+    asked = ["train", "folder.finetune", "--weights", weights, "--device", "cpu"]
+    flat = ask(*asked, "--data", data, "--out", tmp_path / "flat")
+    assert (flat.status, "no class folders are here" in flat.err) == (2, True)
+    sorted_, out = tmp_path / "shapes", tmp_path / "run"
+    shutil.copytree(data, sorted_)
+    split = sorted_ / "ILSVRC/Data/CLS-LOC/val"
+    for index, image in enumerate(sorted(split.iterdir())):
+        place = split / ("circle", "square")[index % 2]
+        place.mkdir(exist_ok=True)
+        image.rename(place / image.name)
+    answer = ask(*asked, "--data", sorted_, "--out", out, "--epochs", "1")
+    assert answer.status == 0, answer.err
+    assert (out / "report.html").exists(), answer.err
+    again = ask("train", "folder.finetune", "--data", sorted_, "--resume", out, "--epochs", "1")
+    assert again.status == 0, again.err
+    assert "this run is finished" in again.err

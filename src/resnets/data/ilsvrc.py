@@ -87,10 +87,10 @@ def _name(folder: Path) -> str:
 
 
 def _classes(names: set[str]) -> tuple[tuple[str, ...], dict[Category, int]]:
-    if names <= imagenet_classes.index_by_wnid().keys():
-        return imagenet_classes.names(), {**imagenet_classes.index_by_wnid()}
-    every = tuple(sorted(names))
-    return every, {name: label for label, name in enumerate(every)}
+    whole = names <= imagenet_classes.index_by_wnid().keys()
+    every = imagenet_classes.wnids() if whole else tuple(sorted(names))
+    label_of: dict[Category, int] = {name: label for label, name in enumerate(every)}
+    return (imagenet_classes.names() if whole else every), label_of
 
 
 def _labelled(at: Path, name: str, where: str) -> FileData:

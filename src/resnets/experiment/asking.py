@@ -176,6 +176,7 @@ def start(
         name = _fitting(opened)
         recipe = catalogue.named(name)
     assert name is not None
+    opened = tasks.suited(recipe, opened)
     recipe, weights = _fitted(recipe, name, changes, opened)
     changed = changes.apply(recipe, opened)
     if (told := rates.note(recipe, changed)) and launcher.leads():
@@ -217,7 +218,7 @@ def resume(
     if launcher.leads() and (name is not None or not changes.none):
         manifest = manifests.read(folder)
         own = codec.from_tree(manifest["recipe"])
-        opened = opened or _open(manifest["data"]["where"], None)
+        opened = tasks.suited(own, opened or _open(manifest["data"]["where"], None))
         base = own
         began = manifest.get("weights", {}).get("where")
         given = "weights" in manifest and began is None  # as a module, which no name brings back
@@ -302,10 +303,12 @@ def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
     manifest = manifests.read(finished.folder)
     if manifest["recipe"].get("transfer") is None or path.exists():
         return
-    if isinstance(codec.from_tree(manifest["recipe"]), BoxRecipe):
+    recipe = codec.from_tree(manifest["recipe"])
+    if isinstance(recipe, BoxRecipe):
         return
     try:
         opened = _open(manifest["data"]["where"], None) if data is None else data
+        opened = tasks.suited(recipe, opened)
         if opened.digest != manifest["data"]["digest"]:
             raise DataError(f"{opened.name}: is not the data that the network was trained on")
         findings: dict[str, Any] | None = None if _images(opened) <= _CHECKED_IMAGES else {}

@@ -107,6 +107,7 @@ def start(
         raise RunError("torchrun: name the run's folder, where restarted processes find it: --out")
     if tensorboard:
         events.check()
+    data = tasks.suited(recipe, data)
     with processes.joined() as team:
         where = processes.device(device)
         recipe, why = build.resolved(tasks.fitted(recipe, data), where)
@@ -199,6 +200,7 @@ def _resume(
         return _already_finished(folder, team, own.keep)
     if data is None:
         data = opening.open_data(manifest["data"]["where"])
+    data = tasks.suited(own, data)
     digest = data.digest
     if digest != manifest["data"]["digest"]:
         raise RunError(

@@ -21,7 +21,7 @@ from resnets.models import zoo
 from resnets.models.making import Network
 from resnets.models.spec import ResNetSpec, VggSpec
 from resnets.recipes.detector import AnyRecipe, BoxRecipe, DetectorRecipe, LocalizerRecipe
-from resnets.recipes.schema import Transfer
+from resnets.recipes.schema import Recipe, Transfer
 
 
 def fitted(recipe: AnyRecipe, data: Data) -> AnyRecipe:
@@ -35,6 +35,12 @@ def fitted(recipe: AnyRecipe, data: Data) -> AnyRecipe:
     if isinstance(recipe, DetectorRecipe):
         return detectors.fitted(recipe, opening.with_boxes(data))
     return build.fitted(recipe, data)
+
+
+def suited(recipe: AnyRecipe, data: Data) -> Data:
+    """Return a data set as the task sees it: a classifier one class an image, where it is both."""
+    both = isinstance(data, DetectionData) and data.labelled is not None
+    return opening.labelled(data) if both and isinstance(recipe, Recipe) else data
 
 
 def class_names(data: Data) -> tuple[str, ...]:

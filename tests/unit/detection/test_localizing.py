@@ -126,7 +126,6 @@ def test_a_box_in_a_view_is_told_where_it_is_in_the_image_as_stored(sides, size)
     pixels_hwc[45:80, 40:62] = 255
     image = Image.fromarray(pixels_hwc)
     seen = localizing.views(image, WANTED, sides)
-    assert len(seen) == 2 * len(sides) or 1
     assert [view.flipped for view in seen] == ([False, True] * len(sides) or [False])
     for view in seen:
         found = view.back(bright(view.pixels_hwc))
