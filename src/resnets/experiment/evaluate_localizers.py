@@ -248,14 +248,14 @@ def _sentence(
 def _by_class(
     right_n: Sequence[bool], labels_n: Tensor, classes: Sequence[str]
 ) -> tuple[dict[str, Any], ...]:
-    images_k = labels_n.bincount(minlength=len(classes))
-    wrong_k = labels_n[~torch.tensor(right_n)].bincount(minlength=len(classes))
+    images_k = labels_n.bincount(minlength=len(classes)).tolist()
+    wrong_k = labels_n[~torch.tensor(right_n)].bincount(minlength=len(classes)).tolist()
     return tuple(
         {
             "class": name,
             "class_index": label,
-            "images": int(images_k[label]),
-            "localization_error_percent": float(100 * wrong_k[label] / images_k[label]),
+            "images": images_k[label],
+            "localization_error_percent": 100 * wrong_k[label] / images_k[label],
         }
         for label, name in enumerate(classes)
         if images_k[label]
