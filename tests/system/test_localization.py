@@ -102,7 +102,7 @@ def test_resuming_a_finished_one_gives_its_result(ask, trained):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("asked", "told"),
     [
         (["evaluate", "RUN", "--protocol", "voc2007"], "a localizer takes single-crop"),
         (["evaluate", "RUN", "--submission", "x.txt"], "--submission: is for detectors"),
@@ -114,10 +114,10 @@ def test_resuming_a_finished_one_gives_its_result(ask, trained):
          "not of resnet101"),
     ],
 )  # fmt: skip
-def test_a_wrong_request_is_refused_in_one_line(ask, trained, data, weights, words, told, tmp_path):
+def test_a_wrong_request_is_refused_in_one_line(ask, trained, data, weights, asked, told, tmp_path):
     (tmp_path / "x.png").write_bytes(samples.saved(samples.photo(64, 64), "PNG"))
     for_words = {"RUN": trained[0], "WEIGHTS": weights, "DATA": data, "x.png": tmp_path / "x.png"}
-    answer = ask(*(for_words.get(word, word) for word in words))
+    answer = ask(*(for_words.get(word, word) for word in asked))
     assert answer.status == 2
     assert told in answer.err
     assert len(answer.err.strip().splitlines()) == 1

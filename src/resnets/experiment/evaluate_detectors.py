@@ -15,7 +15,7 @@ from resnets.detection.detecting import Testing
 from resnets.detection.scoring import Protocol, Scores, Scoring
 from resnets.experiment import detectors
 from resnets.inference import opening
-from resnets.inference.checkpoints import AnyCheckpoint, DetectorCheckpoint, LocalizerCheckpoint
+from resnets.inference.checkpoints import DetectorCheckpoint, LocalizerCheckpoint, Saved
 from resnets.inference.detector import Detector
 from resnets.recipes import codec
 from resnets.recipes.detector import BoxRecipe
@@ -200,7 +200,7 @@ def _sentence(by: Protocol, found: Sequence[DetectorCheckpoint], testing: Testin
     return "; ".join(parts)
 
 
-def describe(found: AnyCheckpoint) -> dict[str, Any]:
+def describe(found: Saved) -> dict[str, Any]:
     """Return what JSON says of a checkpoint; weights from elsewhere have no recipe."""
     return {
         "file": str(found.path),
