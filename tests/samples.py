@@ -283,3 +283,35 @@ def write_yolo(folder, labels, classes=("cat", "dog"), size=(60, 40)):
     if classes is not None:
         (folder / "classes.txt").write_text("\n".join(classes))
     return folder
+
+
+def write_clsloc(folder, splits, classes=tuple(SHAPES), size=(96, 80)):
+    """Write ILSVRC's layout: photos of one bright shape each, a circle or a square in turn.
+
+    Args:
+        folder: Its folder.
+        splits: How many images each has, "train" and "val"; those of both are the same.
+        classes: What the folders and the annotations call the two.
+        size: Of each picture.
+    """
+    width, height = size
+    for split, images in splits.items():
+        for i in range(images):
+            draw, label = np.random.default_rng(i), i % 2
+            ground = draw.integers(90, 130, (height // 8, width // 8, 3), dtype=np.uint8)
+            picture = Image.fromarray(ground).resize(size)
+            side = int(draw.integers(height // 3, height // 2))
+            left, top = (int(draw.integers(0, whole - side)) for whole in size)
+            box = (left, top, left + side - 1, top + side - 1)  # both corners are inside
+            pen = ImageDraw.Draw(picture)
+            (pen.ellipse, pen.rectangle)[label](box, tuple(SHAPES.values())[label])
+            name = f"{classes[label]}/{classes[label]}_{i}" if split == "train" else f"{split}_{i}"
+            image = folder / f"Data/CLS-LOC/{split}/{name}.JPEG"
+            told = folder / f"Annotations/CLS-LOC/{split}/{name}.xml"
+            for path, content in (
+                (image, saved(picture, quality=95)),
+                (told, voc_xml([(classes[label], box, 0)], size)),
+            ):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+    return folder

@@ -13,6 +13,7 @@ import torch
 import resnets
 from resnets.cli.main import app
 from resnets.detection.faster_rcnn import FasterRCNN
+from resnets.detection.localizer import Localizer
 from resnets.models.network import ResNet
 from resnets.recipes import catalogue
 
@@ -184,6 +185,18 @@ def test_every_recipe_of_a_detector_builds_on_the_meta_device(name):
         proposed = detector.propose(map_1chw)
     assert map_1chw.shape[2:] == (20, 30)
     assert proposed.logits_n.shape == (20 * 30 * len(spec.anchors),)
+
+
+@pytest.mark.parametrize("name", catalogue.LOCALIZERS)
+def test_every_recipe_of_a_localizer_builds_on_the_meta_device(name):
+    recipe = catalogue.LOCALIZERS[name]
+    px = recipe.data.view.crop_px
+    with torch.device("meta"):
+        localizer = Localizer(recipe.model).eval()
+        classes_ng = torch.zeros(2, 5, dtype=torch.int64)
+        said = localizer(torch.empty(2, 3, px, px), classes_ng)
+    cells = len(recipe.model.anchors)
+    assert said.logits_ngyxa.shape == (2, 5, px // 16, px // 16, cells)
 
 
 def read(page):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from resnets.detection.faster_rcnn import FasterRCNN
     from resnets.experiment.evaluate import Evaluation, Precision
     from resnets.experiment.evaluate_detectors import DetectorEvaluation
+    from resnets.experiment.evaluate_localizers import LocalizerEvaluation
     from resnets.experiment.inspect_detectors import DetectorInspection
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.machine import Compile
@@ -166,10 +167,11 @@ def evaluate(
     submission: str | Path | None = None,
     per_class: bool = False,
     device: str | None = None,
-) -> "Evaluation | DetectorEvaluation":
+) -> "Evaluation | DetectorEvaluation | LocalizerEvaluation":
     """Return a checkpoint's error, interval and protocol; of several, that of the ensemble.
 
-    Of a detector it is the average precision. See `resnets evaluate`.
+    Of a detector it is the average precision; of a localizer the error of its boxes, of the classes
+    that the classifiers after it guess. See `resnets evaluate`.
     """
     from resnets.experiment import measuring
     from resnets.experiment.outcome import Run

@@ -333,6 +333,7 @@ JSON = {
         {
             *("recipe", "digest", "data", "epochs", "updates", "batch_images", "source", "fields"),
             *("expected_top1_error_percent", "expected_ap50_percent", "checked", "cost"),
+            "expected_localization_error_percent",
         },
     ),
     "list models": (

@@ -11,8 +11,8 @@ from resnets.data import opening, packing, packs
 from resnets.inference import published
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, zoo
-from resnets.recipes import catalogue, codec
-from resnets.recipes.detector import AnyRecipe
+from resnets.recipes import catalogue, codec, imagenet_facts
+from resnets.recipes.detector import AnyRecipe, LocalizerRecipe
 
 _CHECKED: Final = {True: "measured", False: "unverified"}
 
@@ -47,11 +47,14 @@ def _expected(recipe: AnyRecipe) -> dict[str, float | None]:
     return {
         "expected_top1_error_percent": getattr(wanted, "top1_error_percent", None),
         "expected_ap50_percent": getattr(wanted, "ap50_percent", None),
+        "expected_localization_error_percent": getattr(wanted, "localization_error_percent", None),
     }
 
 
 def _epochs(recipe: AnyRecipe) -> int | None:
     images = catalogue.TRAINING_IMAGES.get(recipe.data.name)
+    if images == imagenet_facts.IMAGES and isinstance(recipe, LocalizerRecipe):
+        images = imagenet_facts.BOXED_IMAGES
     return images and round(recipe.total_steps * recipe.batch_images / images)
 
 

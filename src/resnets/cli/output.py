@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resnets.data.findings import Report
     from resnets.experiment.evaluate import Evaluation
     from resnets.experiment.evaluate_detectors import DetectorEvaluation
+    from resnets.experiment.evaluate_localizers import LocalizerEvaluation
     from resnets.experiment.inspect_detectors import DetectorInspection
     from resnets.experiment.inspection import Inspection
     from resnets.experiment.outcome import Run
@@ -34,21 +35,29 @@ def finished(run: "Run", json: bool) -> None:
         return as_json(run.to_dict())
     folder = shlex.quote(str(run.folder))
     told = f"AP {run.value:.2f} % at an overlap of 0.5 on {run.images:,} {run.split} images"
-    if run.measure == "top1_error_percent":
+    then = f"resnets predict {folder} IMAGE"
+    if run.measure != "ap50_percent":
         wrong = round(run.value * run.images / 100)
         told = f"{run.value:.2f} % {run.split} error ({wrong:,} of {run.images:,} images)"
-    print(f"{run.folder}: {told}, curves in curves.png; next: resnets predict {folder} IMAGE")
+    if run.measure == "localization_error_percent":
+        told, then = f"boxes of the true class: {told}", f"resnets evaluate {folder}"
+    print(f"{run.folder}: {told}, curves in curves.png; next: {then}")
     return None
 
 
-def evaluation(measured: "Evaluation | DetectorEvaluation", json: bool) -> None:
+def evaluation(
+    measured: "Evaluation | DetectorEvaluation | LocalizerEvaluation", json: bool
+) -> None:
     """Print an error with its interval and protocol, then that of each class if it was asked."""
     from resnets.experiment.evaluate_detectors import DetectorEvaluation
+    from resnets.experiment.evaluate_localizers import LocalizerEvaluation
 
     if json:
         return as_json(measured.to_dict())
     if isinstance(measured, DetectorEvaluation):
         return _precision(measured)
+    if isinstance(measured, LocalizerEvaluation):
+        return _localization(measured)
     for k, error, (low, high) in (
         (1, measured.top1_error_percent, measured.top1_interval_percent),
         (5, measured.top5_error_percent, measured.top5_interval_percent),
@@ -69,6 +78,27 @@ def _precision(measured: "DetectorEvaluation") -> None:
     print(f"protocol     {measured.protocol}")
     if measured.left_out:
         print(f"left out     {', '.join(measured.left_out)}: no object is in {measured.split}")
+    if measured.classes is not None:
+        table(measured.classes, json=False)
+
+
+def _localization(measured: "LocalizerEvaluation") -> None:
+    """Print the errors of a localizer's boxes, and of the classes that were guessed."""
+    low, high = measured.localization_interval_percent
+    error = measured.localization_error_percent
+    print(f"true class   {error:.2f} %  (95 %: {low:.2f} to {high:.2f})")
+    for k in (1, 5) if measured.guessed else ():
+        error = measured.guessed[f"top{k}_localization_error_percent"]
+        low, high = measured.guessed[f"top{k}_localization_interval_percent"]
+        alone = measured.guessed[f"top{k}_error_percent"]
+        print(
+            f"top-{k} error  {error:.2f} %  (95 %: {low:.2f} to {high:.2f}), of the class alone "
+            f"{alone:.2f} %"
+        )
+    print(f"images       {measured.images:,}, {measured.images_per_second:,.1f} a second")
+    print(f"protocol     {measured.protocol}")
+    if measured.left_out_images:
+        print(f"left out     {measured.left_out_images:,} images without boxes of one class alone")
     if measured.classes is not None:
         table(measured.classes, json=False)
 

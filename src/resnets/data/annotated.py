@@ -19,6 +19,7 @@ from resnets.data import boxed, checking, examining, flaws, images
 from resnets.data.boxed import Boxed
 from resnets.data.checking import Split
 from resnets.data.examining import Bad, Good
+from resnets.data.files import FileData
 from resnets.data.findings import Report
 from resnets.data.flaws import Flaw, FlawKind
 
@@ -91,7 +92,9 @@ class Annotations(Sequence[Objects]):
 
     @classmethod
     def of(cls, each: Iterable[Objects]) -> "Annotations":
-        """Return those of some images, in that order."""
+        """Return those of some images, in that order; what is such already, as it is."""
+        if isinstance(each, Annotations):
+            return each
         parts = list(each)
         starts = [0, *itertools.accumulate(map(len, parts))]
         parts.append(Objects.none())  # nothing cannot be joined
@@ -208,6 +211,7 @@ class DetectionData:
         splits: By name: "train", "validation", "test", or as the data calls another; of several
             years "2007/train" and so on.
         content: Identifies the files' bytes where they were changed (data/packs.py).
+        labelled: Opens the same folder as images of one class each, where it is that too.
     """
 
     name: str
@@ -216,6 +220,7 @@ class DetectionData:
     category_ids: tuple[int, ...]
     splits: Mapping[str, AnnotatedFiles]
     content: str | None = None
+    labelled: Callable[[], FileData] | None = None
 
     @property
     def digest(self) -> str:
@@ -299,6 +304,24 @@ class DetectionData:
                 },
             ),
         )
+
+
+def of_one_class(files: AnnotatedFiles) -> tuple[AnnotatedFiles, Tensor]:
+    """Return the images whose objects are all of one class, and that class of each: int64.
+
+    Ignored objects say nothing of an image. One without any other, or with several classes, is
+    left out.
+    """
+    there = Annotations.of(files.objects)
+    counts_n = ~there.every.ignored_n
+    image_n, classes_n = there.image_n[counts_n], there.every.classes_n[counts_n]
+    none_n = torch.full((len(files),), -1)
+    most_n = none_n.scatter_reduce(0, image_n, classes_n, "amax")
+    least_n = none_n.scatter_reduce(0, image_n, classes_n, "amin", include_self=False)
+    one_n = (most_n == least_n) & (most_n >= 0)
+    if bool(one_n.all()):
+        return files, most_n
+    return files.take(one_n.nonzero().squeeze(1)), most_n[one_n]
 
 
 def join(parts: Sequence[AnnotatedFiles]) -> AnnotatedFiles:

@@ -11,6 +11,7 @@ from resnets.data import (
     coco,
     fetch,
     folders,
+    ilsvrc,
     imagenet,
     labels,
     packs,
@@ -45,6 +46,7 @@ _BOXED: Final[dict[str, tuple[Callable[[Path], bool], Callable[[Path], Detection
     "PASCAL VOC's layout": (voc.is_in, voc.read),
     "COCO's JSON": (coco.is_in, coco.read),
     "YOLO's labels": (yolo.is_in, yolo.read),
+    "ILSVRC's CLS-LOC layout": (ilsvrc.is_in, ilsvrc.read),
 }
 _KINDS: Final[dict[str, tuple[Callable[[Path], bool], Callable[[Path], Data]]]] = {
     **_BOXED,
@@ -61,8 +63,8 @@ def open_data(where: str | Path) -> Data:
     That is one of `NAMES`, or a folder with a pack, CIFAR-10 as published, ImageNet's tars,
     `labels.csv`, tar shards in WebDataset's layout, Parquet files in Hugging Face's, one folder a
     class, or ImageNet's validation images and devkit; or one of ImageNet's tars, a tar shard or a
-    Parquet file. With boxes it is a folder in VOC's, COCO's or YOLO's layout, or a pack of one, one
-    of COCO's JSONs or a YOLO data.yaml.
+    Parquet file. With boxes it is a folder in VOC's, COCO's, YOLO's or ILSVRC's CLS-LOC layout, or
+    a pack of one, one of COCO's JSONs or a YOLO data.yaml.
 
     Raises:
         DataError: There is no such name or folder, it is not what it should be, or it is several
@@ -100,6 +102,8 @@ def labelled(data: Data) -> Labelled:
     """
     if not isinstance(data, DetectionData):
         return data
+    if data.labelled is not None:
+        return data.labelled()
     raise DataError(
         f"{data.name}: images with boxes, for detection; this needs one class an image: one folder "
         "of images a class, or labels.csv"
@@ -115,8 +119,8 @@ def with_boxes(data: Data) -> DetectionData:
     if isinstance(data, DetectionData):
         return data
     raise DataError(
-        f"{data.name}: images with one class each; this needs boxes: a folder in VOC's, COCO's or "
-        "YOLO's layout"
+        f"{data.name}: images with one class each; this needs boxes: a folder in VOC's, COCO's, "
+        "YOLO's or ILSVRC's layout"
     )
 
 
@@ -166,8 +170,8 @@ def _open_files(path: Path) -> Data:
     raise DataError(
         f"{path}: no data set is recognised here; --data takes a folder with labels.csv "
         "(file,class_index), one folder of images a class, tar shards, Parquet files, ImageNet's "
-        "tars, or CIFAR-10, which `resnets data fetch cifar10` gets; with boxes VOC's, COCO's or "
-        "YOLO's layout"
+        "tars, or CIFAR-10, which `resnets data fetch cifar10` gets; with boxes VOC's, COCO's, "
+        "YOLO's or ILSVRC's layout"
     )
 
 

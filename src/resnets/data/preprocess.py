@@ -94,11 +94,16 @@ def central(image: Image.Image, wanted: Preprocess) -> np.ndarray:
     return crop(resize(image, wanted.resize_px, wanted.interpolation), wanted.crop_px)
 
 
-def crop(image: Image.Image, side_px: int) -> np.ndarray:
-    """Return the central square: uint8, shape (side_px, side_px, 3).
+def corner(size: tuple[int, int], side_px: int) -> tuple[int, int]:
+    """Return the left and the top of the central square of an image of that width and height.
 
     Half a pixel too many goes as torchvision's `CenterCrop` has it: to the nearest even number.
     """
-    left = round((image.width - side_px) / 2)
-    top = round((image.height - side_px) / 2)
+    width, height = size
+    return round((width - side_px) / 2), round((height - side_px) / 2)
+
+
+def crop(image: Image.Image, side_px: int) -> np.ndarray:
+    """Return the central square: uint8, shape (side_px, side_px, 3)."""
+    left, top = corner(image.size, side_px)
     return np.array(image.crop((left, top, left + side_px, top + side_px)))

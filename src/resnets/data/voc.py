@@ -8,7 +8,7 @@ Source: Everingham et al. 2010, sec. 2.
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -123,7 +123,7 @@ def _read_split(
         elif name not in annotated:
             split.flaws.append(Flaw("unannotated", file_of[name]))
         else:
-            _put(split, file_of[name], name, _annotation(folder / f"{name}.xml"))
+            _put(split, file_of[name], name, annotation(folder / f"{name}.xml"))
     return split
 
 
@@ -152,7 +152,12 @@ def _listed(path: Path) -> list[str]:
     return names
 
 
-def _annotation(path: Path) -> Element:
+def annotation(path: Path) -> Element:
+    """Return the annotation of one image.
+
+    Raises:
+        DataError: It is damaged, is none of VOC's, or has a document type.
+    """
     root = _parsed(path.read_bytes(), path)
     if root.tag != "annotation":
         raise DataError(f"{path}: begins with <{root.tag[:40]}>, not with VOC's <annotation>")
@@ -180,18 +185,29 @@ def _parsed(content: bytes, path: Path) -> Element:
 
 def _put(split: Gathered, file: str, name: str, root: Element) -> None:
     """Add an image with the size and the objects that its annotation tells."""
-    width, height = (_number(root, f"size/{side}") for side in ("width", "height"))
-    image = split.add(file, name, (drawn.side(width), drawn.side(height)))
+    image = split.add(file, name, size(root))
+    for category, (left, top, right, bottom), difficult in objects(root):
+        box = (left - 1, top - 1, right, bottom)
+        split.boxes.put(image, box, category, ignored=difficult)
+
+
+def size(root: Element) -> tuple[int, int]:
+    """Return the width and height that an annotation says; 0 for what is none."""
+    width, height = (drawn.side(_number(root, f"size/{side}")) for side in ("width", "height"))
+    return width, height
+
+
+def objects(root: Element) -> Iterator[tuple[str, tuple[float, float, float, float], bool]]:
+    """Yield the name of each object, its box as it is written, and whether it is difficult.
+
+    A corner that is no number is NaN.
+    """
     for each in root.findall("object"):
         left, top, right, bottom = (
             _number(each, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")
         )
-        split.boxes.put(
-            image,
-            (left - 1, top - 1, right, bottom),
-            (each.findtext("name") or "").strip(),
-            ignored=_number(each, "difficult") == 1,
-        )
+        name = (each.findtext("name") or "").strip()
+        yield name, (left, top, right, bottom), _number(each, "difficult") == 1
 
 
 def _number(within: Element, path: str) -> float:

@@ -42,6 +42,8 @@ COCO = AnchorSpec(scales_px=(64, 128, 256, 512))
 
 The smallest scale is added as in the appendix of He et al. 2015.
 """
+LOCALIZATION = AnchorSpec(scales_px=(64, 128, 256))
+"""Of crops of 224 px, which an object may fill. Ours: the paper does not say."""
 
 
 def of_cell(spec: AnchorSpec) -> Tensor:

@@ -81,6 +81,30 @@ class VggBackbone(nn.Module):
         return features_rc
 
 
+class SharedLayers(nn.Module):
+    """What an image shares, alone: conv1 to conv4_x, or conv1_1 to conv5_3 of a VGG.
+
+    The names of its tensors are those of the network.
+
+    Args:
+        spec: The network.
+    """
+
+    def __init__(self, spec: ResNetSpec | VggSpec) -> None:
+        super().__init__()
+        whole = make(spec)
+        self.channels = whole.shared_channels
+        self.stem: nn.Module = nn.Identity()
+        self.stages = whole.stages
+        if isinstance(whole, ResNetBackbone):
+            self.stem = whole.stem
+            *_, last = whole.stages
+            del self.stages[last]
+
+    def forward(self, images_nchw: Tensor) -> Tensor:
+        return stages.last(self.stages, self.stem(images_nchw))
+
+
 Backbone = ResNetBackbone | VggBackbone
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.core.spec import spec
+from resnets.data.annotated import Objects
 from resnets.detection import boxes, matching, proposals
 from resnets.detection.faster_rcnn import REGION_STDS, FasterRCNN, Judged
 from resnets.detection.proposals import Proposed, Selection
@@ -61,7 +62,7 @@ def _of_scene(model: FasterRCNN, scene: Any, learning: Learning) -> dict[str, Te
     anchors_n4 = model.anchors(map_1chw)
     objects = scene.objects
     with torch.autocast(map_1chw.device.type, enabled=False):
-        found = _proposal_losses(proposed, anchors_n4, scene, learning)
+        found = of_anchors(proposed, anchors_n4, objects, scene.size, learning.anchors)
         selected = proposals.select(proposed, anchors_n4, scene.size, learning.proposed)
         # The objects are regions too: at first no proposal comes near any.
         offered_r4 = torch.cat([selected.boxes_r4, objects.boxes_n4[~objects.ignored_n]])
@@ -76,19 +77,40 @@ def _of_scene(model: FasterRCNN, scene: Any, learning: Learning) -> dict[str, Te
     return found
 
 
-def _proposal_losses(
-    proposed: Proposed, anchors_n4: Tensor, scene: Any, learning: Learning
+def of_anchors(
+    proposed: Proposed,
+    anchors_n4: Tensor,
+    objects: Objects,
+    size: tuple[int, int],
+    count: int,
+    *,
+    crossing: bool = False,
+    generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Return what the proposal network has to learn of an image.
+    """Return what a proposal network has to learn of an image: two losses by their names.
+
+    Args:
+        proposed: What it says of every anchor.
+        anchors_n4: These.
+        objects: In pixels of the image, on the same device.
+        size: Width and height of the image.
+        count: How many anchors are sampled, at most half of them with an object.
+        crossing: See `matching.anchors`.
+        generator: See `matching.sample`.
 
     Source: Ren et al. 2015, eq. (1), with both sums divided by the number of sampled anchors: its
         lambda of 10 divides the second one by about as many.
     """
-    objects, (width, height) = scene.objects, scene.size
+    width, height = size
     match = matching.anchors(
-        anchors_n4, objects.boxes_n4, objects.ignored_n, height=height, width=width
+        anchors_n4,
+        objects.boxes_n4,
+        objects.ignored_n,
+        height=height,
+        width=width,
+        crossing=crossing,
     )
-    sample = matching.sample(match.labels_n, learning.anchors, 0.5)
+    sample = matching.sample(match.labels_n, count, 0.5, generator)
     positive_p, chosen_s = sample.positive_p, torch.cat([sample.positive_p, sample.negative_q])
     wanted_s = torch.zeros(len(chosen_s), device=chosen_s.device)
     wanted_s[: len(positive_p)] = 1

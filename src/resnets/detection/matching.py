@@ -40,6 +40,7 @@ def anchors(
     width: float,
     positive_above: float = 0.7,
     negative_below: float = 0.3,
+    crossing: bool = False,
 ) -> Match:
     """Match the anchors of an image to its objects.
 
@@ -56,13 +57,15 @@ def anchors(
         width: Of the image, in pixels.
         positive_above: An IoU.
         negative_below: An IoU.
+        crossing: Whether anchors that cross the border are matched as the others are: in a crop
+            that an object fills nothing else is near enough to it.
 
     Source: Ren et al. 2015, sec. 3.1.2 and 3.3.
 
     Deviation: an object that no anchor overlaps has no positive one. In py-faster-rcnn all anchors
     overlap such an object equally, by nothing, and all become positive.
     """
-    inside_n = boxes.within(anchors_n4, height, width)
+    inside_n = boxes.within(anchors_n4, height, width) | crossing
     overlaps_nm = _overlaps(anchors_n4, objects_m4, ignored_m)
     best_n, object_n = overlaps_nm.max(1)
     askable_nm = overlaps_nm.where(inside_n[:, None], 0)

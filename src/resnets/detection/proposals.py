@@ -11,7 +11,7 @@ from resnets.core.spec import spec
 from resnets.detection import boxes
 from resnets.detection.nms import nms
 
-_HIDDEN: Final = 512  # Ren et al. 2015, sec. 3: 512-d for VGG-16
+HIDDEN: Final = 512  # Ren et al. 2015, sec. 3: 512-d for VGG-16
 
 
 @spec
@@ -77,9 +77,9 @@ class ProposalNetwork(nn.Module):
 
     def __init__(self, channels: int, anchors: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, _HIDDEN, 3, padding=1)
-        self.scores = nn.Conv2d(_HIDDEN, anchors, 1)
-        self.deltas = nn.Conv2d(_HIDDEN, 4 * anchors, 1)
+        self.conv = nn.Conv2d(channels, HIDDEN, 3, padding=1)
+        self.scores = nn.Conv2d(HIDDEN, anchors, 1)
+        self.deltas = nn.Conv2d(HIDDEN, 4 * anchors, 1)
 
     def forward(self, map_1chw: Tensor) -> Proposed:
         x = F.relu(self.conv(map_1chw))

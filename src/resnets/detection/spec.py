@@ -1,10 +1,10 @@
-"""What a detector is, as a value: Faster R-CNN of any of the paper's networks."""
+"""What a detector or a localizer is, as a value: one of any of the paper's networks."""
 
 from typing import Literal
 
 from resnets.core.errors import ModelError
 from resnets.core.spec import spec
-from resnets.detection.anchors import VOC, AnchorSpec
+from resnets.detection.anchors import LOCALIZATION, VOC, AnchorSpec
 from resnets.models.spec import ResNetSpec, VggSpec
 
 
@@ -30,24 +30,52 @@ class FasterRCNNSpec:
     global_context: bool = False
 
     def __post_init__(self) -> None:
-        if self.classes < 1:
-            raise ModelError(f"model.classes: must be positive, got {self.classes}")
-        if isinstance(self.backbone, ResNetSpec) and (
-            not self.backbone.stem.pool or len(self.backbone.stages) < 2
-        ):
-            raise ModelError(
-                "model.backbone: a detector needs a network for photos, such as resnet50; got one "
-                "for small images"
-            )
-        if self.anchors.stride_px != self.stride:
-            raise ModelError(
-                f"model.anchors.stride_px: the shared map of this network has {self.stride}, got "
-                f"{self.anchors.stride_px}"
-            )
+        _check(self.backbone, self.classes, self.anchors)
 
     @property
     def stride(self) -> int:
         """Pixels of the image for one of the shared map."""
-        if isinstance(self.backbone, VggSpec):
-            return 16  # four of its five pools come before conv5_3
-        return self.backbone.total_stride // self.backbone.stages[-1].stride
+        return _stride(self.backbone)
+
+
+@spec
+class LocalizerSpec:
+    """A proposal network that asks for every class by itself whether an anchor holds an object.
+
+    Args:
+        backbone: The network, of which the shared layers are there alone.
+        classes: What is localized.
+        anchors: Where it looks.
+
+    Source: He et al. 2015, appendix C.
+    """
+
+    kind: Literal["localizer"] = "localizer"
+    backbone: ResNetSpec | VggSpec
+    classes: int
+    anchors: AnchorSpec = LOCALIZATION
+
+    def __post_init__(self) -> None:
+        _check(self.backbone, self.classes, self.anchors)
+
+
+def _check(backbone: ResNetSpec | VggSpec, classes: int, anchors: AnchorSpec) -> None:
+    if classes < 1:
+        raise ModelError(f"model.classes: must be positive, got {classes}")
+    if isinstance(backbone, ResNetSpec) and (not backbone.stem.pool or len(backbone.stages) < 2):
+        raise ModelError(
+            "model.backbone: a detector needs a network for photos, such as resnet50; got one "
+            "for small images"
+        )
+    stride = _stride(backbone)
+    if anchors.stride_px != stride:
+        raise ModelError(
+            f"model.anchors.stride_px: the shared map of this network has {stride}, got "
+            f"{anchors.stride_px}"
+        )
+
+
+def _stride(backbone: ResNetSpec | VggSpec) -> int:
+    if isinstance(backbone, VggSpec):
+        return 16  # four of its five pools come before conv5_3
+    return backbone.total_stride // backbone.stages[-1].stride

@@ -24,7 +24,8 @@ from resnets.models.making import Network
 from resnets.recipes import catalogue, codec, rates
 from resnets.recipes import detect as detect_recipes
 from resnets.recipes import folder as folder_recipes
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes import localize as localize_recipes
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe, LocalizerRecipe
 from resnets.recipes.schema import Recipe
 
 _CHECKED_IMAGES: Final = 50_000  # of a data set that is checked for the report; more take long
@@ -37,7 +38,11 @@ _BEFORE: Final = (
 )  # settings that a recipe is fitted to
 _BALANCED: Final = "class_weights=balanced"
 # Recipes whose network is that of the weights.
-_OF_WEIGHTS: Final = (folder_recipes.FINETUNE, detect_recipes.FINETUNE)
+_OF_WEIGHTS: Final = (
+    folder_recipes.FINETUNE,
+    detect_recipes.FINETUNE,
+    localize_recipes.FINETUNE,
+)
 _RATE: Final = ("optim.learning_rate=", "optim=")  # settings that name it
 
 
@@ -171,6 +176,7 @@ def start(
         name = _fitting(opened)
         recipe = catalogue.named(name)
     assert name is not None
+    opened = tasks.suited(recipe, opened)
     recipe, weights = _fitted(recipe, name, changes, opened)
     changed = changes.apply(recipe, opened)
     if (told := rates.note(recipe, changed)) and launcher.leads():
@@ -212,7 +218,7 @@ def resume(
     if launcher.leads() and (name is not None or not changes.none):
         manifest = manifests.read(folder)
         own = codec.from_tree(manifest["recipe"])
-        opened = opened or _open(manifest["data"]["where"], None)
+        opened = tasks.suited(own, opened or _open(manifest["data"]["where"], None))
         base = own
         began = manifest.get("weights", {}).get("where")
         given = "weights" in manifest and began is None  # as a module, which no name brings back
@@ -247,15 +253,24 @@ def _fitted(
     if changes.beginning is not None:
         recipe = tasks.beginning_from(recipe, changes.network)
     recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
+    return _for_weights(_for_own(recipe, name, data), changes, data, network=not of_weights)
+
+
+def _for_own(recipe: AnyRecipe, name: str, data: Data) -> AnyRecipe:
+    """Return a recipe for one's own images with their splits and the length for them."""
     if name == folder_recipes.FINETUNE and isinstance(data, FileData):
         assert isinstance(recipe, Recipe)
         recipe = folder_recipes.holding_out(recipe, splits=len(data.splits))
-        recipe = folder_recipes.fitted(recipe, tasks.training_images(recipe, data))
+        return folder_recipes.fitted(recipe, tasks.training_images(recipe, data))
     if name == detect_recipes.FINETUNE and isinstance(data, DetectionData):
         assert isinstance(recipe, DetectorRecipe)
         recipe = detect_recipes.on_splits(recipe, tuple(data.splits))
-        recipe = detect_recipes.fitted(recipe, tasks.training_images(recipe, data))
-    return _for_weights(recipe, changes, data, network=not of_weights)
+        return detect_recipes.fitted(recipe, tasks.training_images(recipe, data))
+    if name == localize_recipes.FINETUNE and isinstance(data, DetectionData):
+        assert isinstance(recipe, LocalizerRecipe)
+        recipe = detect_recipes.on_splits(recipe, tuple(data.splits))
+        return localize_recipes.fitted(recipe, tasks.training_images(recipe, data))
+    return recipe
 
 
 def _for_weights(
@@ -288,8 +303,12 @@ def _write_page(finished: Run, data: Data | None, device: str | None) -> None:
     manifest = manifests.read(finished.folder)
     if manifest["recipe"].get("transfer") is None or path.exists():
         return
+    recipe = codec.from_tree(manifest["recipe"])
+    if isinstance(recipe, LocalizerRecipe):
+        return
     try:
         opened = _open(manifest["data"]["where"], None) if data is None else data
+        opened = tasks.suited(recipe, opened)
         if opened.digest != manifest["data"]["digest"]:
             raise DataError(f"{opened.name}: is not the data that the network was trained on")
         findings: dict[str, Any] | None = None if _images(opened) <= _CHECKED_IMAGES else {}
@@ -320,6 +339,11 @@ def _open(data: Data | str | Path | None, recipe: AnyRecipe | None) -> Data:
 
 def _fitting(data: Data) -> str:
     if isinstance(data, DetectionData):
+        if data.name == "imagenet":
+            raise DataError(
+                f"{data.name}: a recipe must be named: "
+                f"resnets train imagenet.localization-resnet101 --data {shlex.quote(data.where)}"
+            )
         return detect_recipes.FINETUNE
     if isinstance(data, FileData):
         if data.name == "imagenet":

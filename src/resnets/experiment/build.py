@@ -16,6 +16,7 @@ from resnets.core.random import generator
 from resnets.data import batches, means, opening, sets, stratified
 from resnets.data.annotated import AnnotatedFiles
 from resnets.data.batches import Batch, Batches, CropFlip, TrainBatches
+from resnets.data.box_crops import BoxCropBatches
 from resnets.data.crops import ResizedCrop, ScaleCrop
 from resnets.data.file_batches import Augmentation, FileBatches
 from resnets.data.files import SPLITS, FileData, ImageFiles
@@ -25,6 +26,7 @@ from resnets.data.scenes import Scaling, SceneBatches
 from resnets.data.sets import DataSet, ImageSet
 from resnets.data.setting_aside import SettingAside
 from resnets.detection.faster_rcnn import FasterRCNN
+from resnets.detection.localizer import Localizer
 from resnets.evaluation.central_view import CentralView
 from resnets.evaluation.single_view import SingleView
 from resnets.experiment import optimizing
@@ -32,7 +34,7 @@ from resnets.models import cost, freezing, making
 from resnets.models.making import Network
 from resnets.models.network import he_init
 from resnets.models.spec import check_image_px, check_takes_images
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe, LocalizerRecipe
 from resnets.recipes.schema import Recipe
 from resnets.training import losses, synchronised
 from resnets.training.ema import MovingAverage
@@ -40,7 +42,7 @@ from resnets.training.step import LossOf, Precision
 
 EVALUATION_BATCH_IMAGES = 500  # here and in `evaluate`, which so gives a run's own number
 _ONES = (1.0, 1.0, 1.0)
-R = TypeVar("R", Recipe, DetectorRecipe, AnyRecipe)
+R = TypeVar("R", Recipe, DetectorRecipe, LocalizerRecipe, AnyRecipe)
 
 
 class Evaluator(Protocol):
@@ -67,10 +69,10 @@ class Parts:
     `train` is what is trained on; of image files, `aside` keeps count of those that cannot be read.
     """
 
-    model: Network | FasterRCNN
+    model: Network | FasterRCNN | Localizer
     ema: MovingAverage | None
     loss_of: LossOf
-    batch_of: Batches | SceneBatches
+    batch_of: Batches | SceneBatches | BoxCropBatches
     division: Division
     optimizer: torch.optim.Optimizer
     rate_of: RateOf

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -21,6 +22,7 @@ from resnets.detection import detecting, learning
 from resnets.detection.detecting import Testing
 from resnets.detection.detections import Detections
 from resnets.detection.faster_rcnn import FasterRCNN, new_layers_init
+from resnets.detection.localizer import Localizer
 from resnets.detection.scoring import Protocol, Scoring
 from resnets.experiment import optimizing, transfer
 from resnets.experiment.build import Parts
@@ -30,8 +32,10 @@ from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, freezing, zoo
 from resnets.models.network import he_init
 from resnets.models.spec import ResNetSpec, VggSpec
-from resnets.recipes.detector import DetectorRecipe
+from resnets.recipes.detector import BoxRecipe, DetectorRecipe, LocalizerRecipe
 from resnets.training.step import Precision
+
+R = TypeVar("R", DetectorRecipe, LocalizerRecipe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,11 @@ def scored(
     return found.together(team)
 
 
-def fitted(recipe: DetectorRecipe, data: DetectionData) -> DetectorRecipe:
-    """Return the recipe for a data set: its name, and as many classes as it has.
+def fitted(recipe: R, data: DetectionData) -> R:
+    """Return the recipe for a data set with boxes: its name, and as many classes as it has.
 
     Raises:
-        RecipeError: The recipe's detector has another number of classes and was not made for
+        RecipeError: The recipe's network has another number of classes and was not made for
             another data set.
         DataError: The data has not the splits that the recipe names.
     """
@@ -125,9 +129,7 @@ def fitted(recipe: DetectorRecipe, data: DetectionData) -> DetectorRecipe:
     )
 
 
-def split(
-    recipe: DetectorRecipe, data: DetectionData
-) -> tuple[AnnotatedFiles, AnnotatedFiles, str]:
+def split(recipe: BoxRecipe, data: DetectionData) -> tuple[AnnotatedFiles, AnnotatedFiles, str]:
     """Return what the recipe trains on, what it is evaluated on while it does, and that one's name.
 
     Raises:
@@ -173,11 +175,7 @@ def built(
     model = FasterRCNN(recipe.model)
     he_init(model, generator(seed, "init"))
     new_layers_init(model, generator(seed, "init", "detector"))
-    freezing.freeze(model.backbone, recipe.transfer.frozen_stages)
-    freezing.fix_bn(model)
-    for module in model.modules():  # their scales and shifts too: the paper fixes all of BN
-        if isinstance(module, nn.BatchNorm2d):
-            module.requires_grad_(False)
+    fix(model, recipe.transfer.frozen_stages)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     precision = Precision.of(device.type, hardware.DTYPES[recipe.precision])
     return Parts(
@@ -218,6 +216,15 @@ def built(
     )
 
 
+def fix(model: FasterRCNN | Localizer, frozen_stages: int) -> None:
+    """Let BN stay as it is, with its scales and shifts, and the weights of the first stages."""
+    freezing.freeze(model.backbone, frozen_stages)
+    freezing.fix_bn(model)
+    for module in model.modules():  # the paper fixes all of BN
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)
+
+
 def for_weights(recipe: DetectorRecipe, weights: Weights, *, network: bool) -> DetectorRecipe:
     """Return the recipe for the classification network that it begins with.
 
@@ -229,6 +236,25 @@ def for_weights(recipe: DetectorRecipe, weights: Weights, *, network: bool) -> D
     Raises:
         ModelError: No detector can be made of them, or they are of another network.
     """
+    made, mean = beginning(recipe, weights, network=network)
+    std = weights.checkpoint.preprocess.std
+    scaling = replace(recipe.data.scaling, mean=mean, std=std)
+    return replace(made, data=replace(recipe.data, scaling=scaling))
+
+
+def beginning(
+    recipe: R, weights: Weights, *, network: bool
+) -> tuple[R, tuple[float, float, float]]:
+    """Return a recipe with the network of its weights and what it calls them, and their mean.
+
+    Args:
+        recipe: With the classes of the data.
+        weights: To begin with.
+        network: Whether the recipe's network has to be that of the weights; else it becomes theirs.
+
+    Raises:
+        ModelError: It cannot be made of them, or they are of another network.
+    """
     where, found = weights.where, weights.checkpoint
     spec = found.spec
     if not isinstance(spec, ResNetSpec | VggSpec):
@@ -238,21 +264,17 @@ def for_weights(recipe: DetectorRecipe, weights: Weights, *, network: bool) -> D
     if network and zoo.comparable(spec) != zoo.comparable(recipe.model.backbone):
         name = zoo.name_of(recipe.model.backbone)
         raise ModelError(f"{where}: weights of {zoo.name_of(spec)}, not of {name}")
-    scaling = replace(
-        recipe.data.scaling,
-        mean=tuple(found.mean_hwc.mean((0, 1)).tolist()),
-        std=found.preprocess.std,
-    )
-    return replace(
+    red, green, blue = found.mean_hwc.mean((0, 1)).tolist()
+    made = replace(
         recipe,
         model=replace(recipe.model, backbone=spec),
-        data=replace(recipe.data, scaling=scaling),
         transfer=replace(recipe.transfer, weights=transfer.name_of(where, found)),
     )
+    return made, (red, green, blue)
 
 
 def start(parts: Parts, found: Callable[[], Checkpoint], team: Team) -> None:
-    """Put a classification network's weights into a detector that was not trained yet.
+    """Put a classification network's weights into what was not trained yet.
 
     Raises:
         ModelError: The weights are not of this network.
@@ -264,10 +286,10 @@ def start(parts: Parts, found: Callable[[], Checkpoint], team: Team) -> None:
 
 
 def _begin(parts: Parts, found: Checkpoint) -> None:
-    assert isinstance(parts.model, FasterRCNN)
+    assert isinstance(parts.model, FasterRCNN | Localizer)
     backbone = parts.model.backbone
     own = backbone.state_dict()
-    tensors = {n: t for n, t in found.model.items() if not n.startswith("head.")}
+    tensors = {n: t for n, t in found.model.items() if n in own}
     if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
         raise ModelError(f"{found.path}: its weights do not fit {zoo.name_of(found.spec)}")
     backbone.load_state_dict(tensors)

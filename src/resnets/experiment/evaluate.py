@@ -219,8 +219,8 @@ def _over_files(
     members = []
     for checkpoint in found:
         views.check(checkpoint.preprocess, protocol)
-        fast = _scorer(checkpoint, protocol, device, fastest)
-        sure = _scorer(checkpoint, protocol, device, "float32") if both else None
+        fast = scorer(checkpoint, protocol, device, fastest)
+        sure = scorer(checkpoint, protocol, device, "float32") if both else None
         members.append(Member(fast, checkpoint.preprocess, sure))
     begun = time.perf_counter()
     with progress.reporting("evaluating", total=len(files), unit="images") as bar:
@@ -270,9 +270,10 @@ def _splits(found: Sequence[Checkpoint], data: FileData) -> Mapping[str, ImageFi
     return {"train": train, "validation": validation, **own}
 
 
-def _scorer(
+def scorer(
     checkpoint: Checkpoint, protocol: Protocol, device: torch.device, precision: str
 ) -> LogScoresOf:
+    """Return what scores the views of a protocol with a network, in a precision on a device."""
     classifier = Classifier(checkpoint, device, precision)  # type: ignore[arg-type]
     if protocol != "multi-scale":
         return classifier.log_scores

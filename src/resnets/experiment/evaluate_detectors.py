@@ -15,9 +15,10 @@ from resnets.detection.detecting import Testing
 from resnets.detection.scoring import Protocol, Scores, Scoring
 from resnets.experiment import detectors
 from resnets.inference import opening
-from resnets.inference.checkpoints import DetectorCheckpoint
+from resnets.inference.checkpoints import DetectorCheckpoint, LocalizerCheckpoint, Saved
 from resnets.inference.detector import Detector
 from resnets.recipes import codec
+from resnets.recipes.detector import BoxRecipe
 
 _TESTING: Final = "testing."  # the settings that are taken
 
@@ -148,7 +149,7 @@ def _measured(
     precision: hardware.PrecisionName | None,
     device: str | None,
 ) -> _Done:
-    opened = _open(data, found[0])
+    opened = with_boxes(data, found[0])
     on = hardware.device(device)
     fastest: Any = hardware.precision(on).value if precision is None else precision
     testing = _testing(found[0], settings)
@@ -158,7 +159,7 @@ def _measured(
             f"{opened.name}: its classes ({_some(opened.classes)}) are not those of "
             f"{found[0].path} ({_some(detector.classes)})"
         )
-    name, files = _split(found[0], opened, split)
+    name, files = split_of(found[0].recipe, opened, split)
     begun = time.perf_counter()
     with progress.reporting("evaluating", total=len(files), unit="images") as bar:
         scoring = detectors.scored(files, len(detector.classes), detector.find, bar=bar)
@@ -178,7 +179,7 @@ def _evaluation(
         precision=done.precision,
         images_per_second=len(done.files) / done.seconds,
         left_out=tuple(classes[label] for label in scores.left_out),
-        checkpoints=tuple(_describe(each) for each in found),
+        checkpoints=tuple(describe(each) for each in found),
         data=done.data.name,
         data_digest=done.data.digest,
         classes=_by_class(scores, classes) if per_class else None,
@@ -208,17 +209,29 @@ def _submit(
         submissions.write_voc(to, files.ids, scoring.found, data.classes, image_set=image_set)
 
 
-def _open(data: DetectionData | str | Path | None, trained: DetectorCheckpoint) -> DetectionData:
+def with_boxes(
+    data: DetectionData | str | Path | None, trained: DetectorCheckpoint | LocalizerCheckpoint
+) -> DetectionData:
+    """Return a data set with boxes, opened; by default what something was trained on.
+
+    Raises:
+        DataError: It is not there, or has no boxes.
+    """
     opened = opening.any_data(data, trained)
     if isinstance(opened, DetectionData):
         return opened
-    raise DataError(f"{opened.name}: has no boxes, and {trained.path} is a detector; say --data D")
+    kind = trained.about["kind"]
+    raise DataError(f"{opened.name}: has no boxes, and {trained.path} is a {kind}; say --data D")
 
 
-def _split(
-    trained: DetectorCheckpoint, data: DetectionData, asked: str | None
+def split_of(
+    recipe: BoxRecipe, data: DetectionData, asked: str | None
 ) -> tuple[str, AnnotatedFiles]:
-    recipe = trained.recipe
+    """Return the name and the images of a split; by default of what a recipe is evaluated on.
+
+    Raises:
+        DataError: The data has no such split.
+    """
     own = recipe.data.name == data.name
     if own and asked in (None, "validation") and recipe.data.held_out_share:
         return "validation", detectors.split(recipe, data)[1]
@@ -255,12 +268,13 @@ def _sentence(by: Protocol, found: Sequence[DetectorCheckpoint], testing: Testin
     return "; ".join(parts)
 
 
-def _describe(found: DetectorCheckpoint) -> dict[str, Any]:
+def describe(found: Saved) -> dict[str, Any]:
+    """Return what JSON says of a checkpoint; weights from elsewhere have no recipe."""
     return {
         "file": str(found.path),
         "weights_sha256": found.weights_sha256,
-        "recipe": found.about["name"],
-        "recipe_digest": found.about["recipe_digest"],
+        "recipe": found.about.get("name"),
+        "recipe_digest": found.about.get("recipe_digest"),
     }
 
 

@@ -16,9 +16,11 @@ from resnets.training.loop import Update
 JOURNAL: Final = "journal.jsonl"  # in a run's folder
 
 # What an evaluation measures above all, by its split: the error of a classifier, the average
-# precision of a detector.
+# precision of a detector, the error of a localizer's boxes.
 ERROR: Final = "top1_error_percent"
 PRECISION: Final = "ap50_percent"
+LOCALIZATION: Final = "localization_error_percent"
+_ABOVE_ALL: Final = tuple(f"_{name}" for name in (ERROR, PRECISION, LOCALIZATION))
 
 
 class Journal:
@@ -32,7 +34,7 @@ class Journal:
         events: Whether TensorBoard's are written too, beside the file.
 
     `errors_percent` has the error of every evaluation up to now, in their order: the top-1 error,
-    of a detector what its average precision lacks of 100 %.
+    of a detector what its average precision lacks of 100 %, of a localizer that of its boxes.
     """
 
     def __init__(
@@ -127,13 +129,13 @@ def split(records: Iterable[Mapping[str, Any]]) -> str:
     """Return which split a run was evaluated on."""
     for record in records:
         if (key := measure(record)) is not None:
-            return key.removesuffix(f"_{ERROR}").removesuffix(f"_{PRECISION}")
+            return next(key.removesuffix(end) for end in _ABOVE_ALL if key.endswith(end))
     return "validation"
 
 
 def measure(record: Mapping[str, Any]) -> str | None:
     """Return the key of what was measured above all; None where nothing was evaluated."""
-    return next((key for key in record if key.endswith((f"_{ERROR}", f"_{PRECISION}"))), None)
+    return next((key for key in record if key.endswith(_ABOVE_ALL)), None)
 
 
 def training_s(records: Iterable[Mapping[str, Any]], batch_images: int) -> float:
@@ -159,7 +161,7 @@ def _errors(record: Mapping[str, Any]) -> list[float]:
     value = record[key]
     if isinstance(value, str):  # no class has a box to find
         return [math.nan]
-    return [value if key.endswith(ERROR) else 100 - value]
+    return [100 - value if key.endswith(PRECISION) else value]
 
 
 def _up_to(done: int, record: Mapping[str, object]) -> bool:

@@ -67,8 +67,10 @@ def description(manifest: Mapping[str, Any], preprocess: Preprocess | Scaling) -
     kept = ("name", "recipe", "recipe_digest", "seed", "data", "classes", "hardware", "provenance")
     about = {key: manifest[key] for key in kept}
     about["continued"] = manifest.get("continued", [])
-    about["kind"] = "classifier" if isinstance(preprocess, Preprocess) else checkpoints.DETECTOR
     about["model"] = manifest["recipe"]["model"]
+    about["kind"] = checkpoints.KINDS.get(about["model"]["kind"], checkpoints.CLASSIFIER)
+    if about["kind"] == checkpoints.LOCALIZER:
+        about["weights"] = manifest["weights"]  # they say what is in an image
     about["preprocessing"] = codec.preprocess_to_tree(preprocess)
     return about
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from resnets.core.processes import Team
 from resnets.detection.faster_rcnn import FasterRCNN
+from resnets.detection.localizer import Localizer
 from resnets.models.making import Network
 from resnets.recipes.detector import AnyRecipe
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
@@ -18,13 +19,13 @@ from resnets.training.ema import MovingAverage
 from resnets.training.lamb import Lamb
 
 
-def optimizer(recipe: AnyRecipe, model: Network | FasterRCNN) -> torch.optim.Optimizer:
+def optimizer(recipe: AnyRecipe, model: Network | FasterRCNN | Localizer) -> torch.optim.Optimizer:
     """Return a recipe's optimizer of a model's parameters."""
     optim = recipe.optim
     groups = decay.parameter_groups(model, optim.weight_decay, optim.decay_on)
     began = recipe.transfer
     if isinstance(began, Transfer) and began.head_rate_factor != 1:
-        assert not isinstance(model, FasterRCNN)
+        assert not isinstance(model, FasterRCNN | Localizer)
         groups = _apart(groups, model.head, began.head_rate_factor)
     # With a scaler the fused step may be skipped while torch counts its first as done, which
     # leaves the momentum uninitialised.

@@ -18,7 +18,8 @@ class Run:
         folder: Where it is.
         split: "test", "validation".
         images: In that split.
-        measure: What was measured: "top1_error_percent", or of a detector "ap50_percent".
+        measure: What was measured: "top1_error_percent", of a detector "ap50_percent", of a
+            localizer "localization_error_percent".
         value: How much it was.
         updates: That were done.
         set_aside_images: Of those to train on, how many could not be read.

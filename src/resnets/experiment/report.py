@@ -17,7 +17,7 @@ Records = Sequence[Mapping[str, Any]]
 def curves(records: Records, path: Path, *, title: str) -> None:
     """Draw training error (thin) and test or validation error (bold) against updates, as PNG.
 
-    Of a detector, the average precision.
+    Of a detector, the average precision; of a localizer, the error of its boxes.
 
     Args:
         records: The journal's lines.
@@ -33,10 +33,11 @@ def curves(records: Records, path: Path, *, title: str) -> None:
     if x:
         axes.plot(x, y, "--", color="C0", linewidth=0.8, alpha=0.7, label=f"{title}, training")
     for split in ("test", "validation"):
-        x, y = journal.curve(records, f"{split}_top1_error_percent")
-        if x:
-            last = f"{title}, {split}: {y[-1]:.1f} %"
-            axes.plot(x, y, "-", color="C0", linewidth=2.2, label=last)
+        for measure in (journal.ERROR, journal.LOCALIZATION):
+            x, y = journal.curve(records, f"{split}_{measure}")
+            if x:
+                last = f"{title}, {split}: {y[-1]:.1f} %"
+                axes.plot(x, y, "-", color="C0", linewidth=2.2, label=last)
     found = f"{journal.split(records)}_{journal.PRECISION}"
     x, y = journal.curve(records, found)
     if x:

@@ -30,6 +30,7 @@ from resnets.core import artifacts, hardware, launcher, processes, progress
 from resnets.core.errors import ResNetsError, RunError
 from resnets.core.processes import Poll, Team
 from resnets.data import opening
+from resnets.data.box_crops import BoxCropBatches
 from resnets.data.opening import Data
 from resnets.data.scenes import SceneBatches
 from resnets.experiment import (
@@ -105,6 +106,7 @@ def start(
         raise RunError("torchrun: name the run's folder, where restarted processes find it: --out")
     if tensorboard:
         events.check()
+    data = tasks.suited(recipe, data)
     with processes.joined() as team:
         where = processes.device(device)
         recipe, why = build.resolved(tasks.fitted(recipe, data), where)
@@ -197,6 +199,7 @@ def _resume(
         return _already_finished(folder, team, own.keep)
     if data is None:
         data = opening.open_data(manifest["data"]["where"])
+    data = tasks.suited(own, data)
     digest = data.digest
     if digest != manifest["data"]["digest"]:
         raise RunError(
@@ -388,7 +391,7 @@ def _evaluate(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, num
 def _end(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, total: int) -> None:
     """Make the network that is kept what the recipe says the run ends with."""
     if recipe.true_averages:
-        assert not isinstance(parts.batch_of, SceneBatches)
+        assert not isinstance(parts.batch_of, SceneBatches | BoxCropBatches)
         averaging.of_run(parts.kept, parts.batch_of, parts.division)
         journal.write(total, dict(parts.evaluator.run(parts.kept)))
     if recipe.keep == "best":

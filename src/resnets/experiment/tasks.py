@@ -1,7 +1,8 @@
-"""What a run asks of its task: the one place where a classifier's and a detector's part ways."""
+"""What a run asks of its task: the one place where those of classifiers and others part ways."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from resnets.core.processes import ALONE, Team
 from resnets.data import opening
 from resnets.data.annotated import DetectionData
 from resnets.data.opening import Data
-from resnets.experiment import build, detectors, transfer
+from resnets.experiment import build, detectors, localizers, transfer
 from resnets.experiment.build import Parts
 from resnets.experiment.transfer import Weights
 from resnets.inference import origins
@@ -19,8 +20,8 @@ from resnets.inference.checkpoints import Checkpoint
 from resnets.models import zoo
 from resnets.models.making import Network
 from resnets.models.spec import ResNetSpec, VggSpec
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
-from resnets.recipes.schema import Transfer
+from resnets.recipes.detector import AnyRecipe, BoxRecipe, DetectorRecipe, LocalizerRecipe
+from resnets.recipes.schema import Recipe, Transfer
 
 
 def evaluations(recipe: AnyRecipe) -> int:
@@ -37,9 +38,17 @@ def fitted(recipe: AnyRecipe, data: Data) -> AnyRecipe:
     Raises:
         DataError: The data is for another task.
     """
+    if isinstance(recipe, LocalizerRecipe):
+        return detectors.fitted(recipe, opening.with_boxes(data))
     if isinstance(recipe, DetectorRecipe):
         return detectors.fitted(recipe, opening.with_boxes(data))
     return build.fitted(recipe, data)
+
+
+def suited(recipe: AnyRecipe, data: Data) -> Data:
+    """Return a data set as the task sees it: a classifier one class an image, where it is both."""
+    both = isinstance(data, DetectionData) and data.labelled is not None
+    return opening.labelled(data) if both and isinstance(recipe, Recipe) else data
 
 
 def class_names(data: Data) -> tuple[str, ...]:
@@ -53,6 +62,8 @@ def training_images(recipe: AnyRecipe, data: Data) -> int:
     Raises:
         DataError: There is nothing to train or to evaluate on, or the data is for another task.
     """
+    if isinstance(recipe, LocalizerRecipe):
+        return len(localizers.split(recipe, opening.with_boxes(data)).train)
     if isinstance(recipe, DetectorRecipe):
         return len(detectors.split(recipe, opening.with_boxes(data))[0])
     return build.training_images(recipe, data)
@@ -60,6 +71,8 @@ def training_images(recipe: AnyRecipe, data: Data) -> int:
 
 def multiply_adds(recipe: AnyRecipe, data: Data) -> float:
     """Return what a whole run computes: forward and backward passes of all its images."""
+    if isinstance(recipe, LocalizerRecipe):
+        return localizers.multiply_adds(recipe)
     if isinstance(recipe, DetectorRecipe):
         return detectors.multiply_adds(recipe)
     return build.multiply_adds(recipe, data)
@@ -76,6 +89,10 @@ def built(
     workers: int | None = None,
 ) -> Parts:
     """Return the parts of a run; see `build.build`."""
+    if isinstance(recipe, LocalizerRecipe):
+        return localizers.built(
+            recipe, opening.with_boxes(data), seed=seed, device=device, team=team, workers=workers
+        )
     if isinstance(recipe, DetectorRecipe):
         return detectors.built(
             recipe, opening.with_boxes(data), seed=seed, device=device, team=team, workers=workers
@@ -99,7 +116,7 @@ def start(
     Raises:
         ModelError: The weights are not of this network.
     """
-    if isinstance(recipe, DetectorRecipe):
+    if isinstance(recipe, BoxRecipe):
         detectors.start(parts, found, team)
     else:
         transfer.start(parts, recipe, found, class_names(data), team)
@@ -107,6 +124,8 @@ def start(
 
 def for_weights(recipe: AnyRecipe, weights: Weights, *, network: bool) -> AnyRecipe:
     """Return the recipe for weights; see `transfer.fitted` and `detectors.for_weights`."""
+    if isinstance(recipe, LocalizerRecipe):
+        return localizers.for_weights(recipe, weights, network=network)
     if isinstance(recipe, DetectorRecipe):
         return detectors.for_weights(recipe, weights, network=network)
     return transfer.fitted(recipe, weights, network=network)
@@ -119,10 +138,10 @@ def with_network(recipe: AnyRecipe, name: str, classes: int) -> AnyRecipe:
         ModelError: No network has that name, or no detector can be made of it.
     """
     network = zoo.named(name)
-    if isinstance(recipe, DetectorRecipe):
+    if isinstance(recipe, BoxRecipe):
         if not isinstance(network, ResNetSpec | VggSpec):
             raise ModelError(f"--model {name}: a detector is made of a ResNet or a VGG")
-        model = replace(recipe.model, backbone=network, classes=classes)
+        model: Any = replace(recipe.model, backbone=network, classes=classes)
         return replace(recipe, model=model)
     dropping = zoo.dropping_as(recipe.model, network)
     return replace(recipe, model=replace(dropping, classes=classes))
@@ -131,23 +150,18 @@ def with_network(recipe: AnyRecipe, name: str, classes: int) -> AnyRecipe:
 def for_classes(recipe: AnyRecipe, classes: int, data_name: str | None = None) -> AnyRecipe:
     """Return the recipe with so many classes, and perhaps another name of its data."""
     name = recipe.data.name if data_name is None else data_name
-    if isinstance(recipe, DetectorRecipe):
-        model, data = replace(recipe.model, classes=classes), replace(recipe.data, name=name)
-        return replace(recipe, model=model, data=data)
-    return replace(
-        recipe,
-        model=replace(recipe.model, classes=classes),
-        data=replace(recipe.data, name=name),
-    )
+    model: Any = replace(recipe.model, classes=classes)
+    data: Any = replace(recipe.data, name=name)
+    return replace(recipe, model=model, data=data)
 
 
 def balanced(recipe: AnyRecipe, data: Data) -> AnyRecipe:
     """Return the recipe with every class an equal part of the loss; see `build.balanced_weights`.
 
     Raises:
-        RecipeError: It is a detector's.
+        RecipeError: It is no classifier's.
     """
-    if isinstance(recipe, DetectorRecipe):
+    if isinstance(recipe, BoxRecipe):
         raise RecipeError("--set class_weights=balanced: is for classifiers; leave it out")
     return replace(recipe, class_weights=build.balanced_weights(recipe, data))
 
@@ -159,7 +173,7 @@ def beginning_from(recipe: AnyRecipe, network: Network | None) -> AnyRecipe:
         recipe: Of any task.
         network: Which was given, if it was no file or name.
     """
-    if isinstance(recipe, DetectorRecipe):
+    if isinstance(recipe, BoxRecipe):
         return recipe
     began = recipe.transfer or Transfer(weights="", fixed_bn=not recipe.true_averages)
     if network is not None and origins.is_new(network):
@@ -169,7 +183,7 @@ def beginning_from(recipe: AnyRecipe, network: Network | None) -> AnyRecipe:
 
 def beginning_with(recipe: AnyRecipe, weights: str) -> AnyRecipe:
     """Return the recipe beginning with weights, by what it calls them."""
-    if isinstance(recipe, DetectorRecipe):
+    if isinstance(recipe, BoxRecipe):
         return replace(recipe, transfer=replace(recipe.transfer, weights=weights))
     began = recipe.transfer or Transfer(weights="", fixed_bn=not recipe.true_averages)
     return replace(recipe, transfer=replace(began, weights=weights))

@@ -23,6 +23,7 @@ from resnets.data.scenes import Scaling
 from resnets.data.sets import ImageSet
 from resnets.data.setting_aside import SettingAside
 from resnets.detection.faster_rcnn import FasterRCNN
+from resnets.detection.localizer import Localizer
 from resnets.evaluation.central_view import CentralView
 from resnets.experiment import probing
 from resnets.experiment.build import Parts
@@ -215,7 +216,7 @@ def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str
     if isinstance(parts.evaluator, CentralView):
         _check_readable(parts.evaluator.files)
     model, train, view = parts.model, parts.train, parts.preprocess
-    assert not isinstance(model, FasterRCNN)
+    assert not isinstance(model, FasterRCNN | Localizer)
     assert not isinstance(train, AnnotatedFiles)
     assert not isinstance(view, Scaling)
     kept = recipe.transfer.head == "kept" or _same(classes, found.classes)

@@ -13,12 +13,13 @@ from resnets.core.errors import CheckpointError, NewerFormatError, ResNetsError
 from resnets.data.preprocess import Preprocess
 from resnets.data.scenes import Scaling
 from resnets.detection.faster_rcnn import FasterRCNN
-from resnets.detection.spec import FasterRCNNSpec
+from resnets.detection.localizer import Localizer
+from resnets.detection.spec import FasterRCNNSpec, LocalizerSpec
 from resnets.models import making
 from resnets.models.making import Network
 from resnets.models.spec import ModelSpec
 from resnets.recipes import codec
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe, LocalizerRecipe
 from resnets.recipes.schema import Recipe
 
 FINISHED: Final = "model.safetensors"  # what a finished run leaves: weights and description
@@ -30,7 +31,10 @@ _MODEL: Final = "model."
 _OPTIMIZER: Final = "optimizer."
 _TRAINED: Final = "trained."
 _BEST: Final = "best."
-DETECTOR: Final = "detector"  # what a description calls it
+# What a description calls what it is of, by the kind of model in its recipe.
+LOCALIZER: Final = "localizer"
+KINDS: Final = {"faster-rcnn": "detector", "localizer": LOCALIZER}
+CLASSIFIER: Final = "classifier"  # every other
 
 T = TypeVar("T", bound=nn.Module)
 
@@ -175,21 +179,50 @@ class DetectorCheckpoint(Saved):
         return self.load(made)
 
 
-AnyCheckpoint = Checkpoint | DetectorCheckpoint
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalizerCheckpoint(Saved):
+    """A localizer with everything needed to use it, beside what every checkpoint holds.
+
+    Args:
+        spec: The localizer.
+        preprocess: How it wants its images.
+    """
+
+    spec: LocalizerSpec
+    preprocess: Preprocess
+    recipe: LocalizerRecipe
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of the file, by the names they have there."""
+        return self.named
+
+    def network(self) -> Localizer:
+        """Return the localizer with its weights, ready to predict, in channels-last memory.
+
+        Raises:
+            CheckpointError: The tensors are not those of that localizer.
+        """
+        with torch.device("meta"):
+            made = Localizer(self.spec)
+        return self.load(made)
+
+
+AnyCheckpoint = Checkpoint | DetectorCheckpoint | LocalizerCheckpoint
 
 
 def classifier(found: AnyCheckpoint) -> Checkpoint:
     """Return a checkpoint that must be a classifier's.
 
     Raises:
-        CheckpointError: It is a detector's.
+        CheckpointError: It is not.
     """
     if isinstance(found, Checkpoint):
         return found
-    raise CheckpointError(
-        f"{found.path}: holds a detector, and this is for classifiers; `resnets evaluate`, "
-        "`predict` and `inspect` take it"
-    )
+    what, takers = "a detector", "`resnets evaluate`, `predict` and `inspect` take it"
+    if isinstance(found, LocalizerCheckpoint):
+        what, takers = "a localizer", "`resnets evaluate` takes it, as the first of several"
+    raise CheckpointError(f"{found.path}: holds {what}, and this is for classifiers; {takers}")
 
 
 def newest(where: str | Path) -> AnyCheckpoint:
@@ -248,7 +281,7 @@ def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> A
         about: Its description.
 
     Raises:
-        CheckpointError: It holds neither a classifier nor a detector of ours.
+        CheckpointError: It holds nothing of ours.
     """
     try:
         made = _parse(path, tensors, about)
@@ -262,7 +295,8 @@ def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> A
         if type(about["update"]) is not int:
             raise CheckpointError("no number of updates")
     except (KeyError, TypeError, ResNetsError) as err:
-        what = "detector" if about.get("kind") == DETECTOR else "classifier"
+        kind = about.get("kind")
+        what = kind if kind in KINDS.values() else CLASSIFIER
         raise CheckpointError(f"{path}: holds no {what} of resnets ({err})") from err
     return made
 
@@ -271,9 +305,10 @@ def _parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> 
     recipe = None if about["recipe"] is None else codec.from_tree(about["recipe"])
     model, optimizer = _part(tensors, _MODEL), _part(tensors, _OPTIMIZER)
     trained, best = _part(tensors, _TRAINED), _part(tensors, _BEST)
-    if about.get("kind") == DETECTOR:
-        if not isinstance(recipe, DetectorRecipe):
-            raise CheckpointError("no recipe of a detector")
+    kind = CLASSIFIER if recipe is None else KINDS.get(recipe.model.kind, CLASSIFIER)
+    if about.get("kind", CLASSIFIER) != kind:
+        raise CheckpointError(f"the recipe of a {kind}")
+    if isinstance(recipe, DetectorRecipe):
         scaling = recipe.data.scaling
         return DetectorCheckpoint(
             path=path,
@@ -287,8 +322,20 @@ def _parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> 
             trained=trained,
             best=best,
         )
-    if isinstance(recipe, DetectorRecipe):
-        raise CheckpointError("the recipe of a detector")
+    if isinstance(recipe, LocalizerRecipe):
+        view = recipe.data.view
+        return LocalizerCheckpoint(
+            path=path,
+            about=about,
+            spec=recipe.model,
+            preprocess=view,
+            mean_hwc=_mean(view, tensors),
+            recipe=recipe,
+            model=model,
+            optimizer=optimizer,
+            trained=trained,
+            best=best,
+        )
     preprocess = codec.preprocess_from_tree(about["preprocessing"])
     return Checkpoint(
         path=path,

@@ -13,7 +13,7 @@ from resnets.detection import detecting
 from resnets.detection.detecting import Testing
 from resnets.detection.detections import Detections
 from resnets.inference import drawing, explanation, fused, pictures
-from resnets.inference.checkpoints import AnyCheckpoint, Checkpoint, DetectorCheckpoint
+from resnets.inference.checkpoints import AnyCheckpoint, DetectorCheckpoint, LocalizerCheckpoint
 from resnets.inference.found import FoundObject
 from resnets.inference.pictures import Picture
 
@@ -145,8 +145,9 @@ def of(found: AnyCheckpoint) -> DetectorCheckpoint:
     """Return a checkpoint that must be a detector's.
 
     Raises:
-        CheckpointError: It is a classifier's.
+        CheckpointError: It is not.
     """
-    if isinstance(found, Checkpoint):
-        raise CheckpointError(f"{found.path}: holds a classifier; an ensemble is of one kind")
-    return found
+    if isinstance(found, DetectorCheckpoint):
+        return found
+    what = "localizer" if isinstance(found, LocalizerCheckpoint) else "classifier"
+    raise CheckpointError(f"{found.path}: holds a {what}; an ensemble is of one kind")

@@ -12,10 +12,11 @@ from resnets.recipes import (
     imagenet_facts,
     imagenet_timm,
     imagenet_torchvision,
+    localize,
     sample,
     voc,
 )
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe, LocalizerRecipe
 from resnets.recipes.schema import Recipe
 
 CLASSIFIERS: Final[dict[str, Recipe]] = {
@@ -28,7 +29,8 @@ CLASSIFIERS: Final[dict[str, Recipe]] = {
 }
 
 DETECTORS: Final[dict[str, DetectorRecipe]] = {**detect.RECIPES, **voc.RECIPES}
-RECIPES: Final[dict[str, AnyRecipe]] = {**CLASSIFIERS, **DETECTORS}
+LOCALIZERS: Final[dict[str, LocalizerRecipe]] = {**localize.RECIPES}
+RECIPES: Final[dict[str, AnyRecipe]] = {**CLASSIFIERS, **DETECTORS, **LOCALIZERS}
 
 # Data set -> how many images the recipes made for it train on.
 TRAINING_IMAGES: Final = {

@@ -12,17 +12,19 @@ from resnets.core.errors import RecipeError
 from resnets.data.preprocess import Preprocess
 from resnets.data.scenes import Scaling
 from resnets.models.spec import ModelSpec
-from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe, LocalizerRecipe
 from resnets.recipes.schema import Recipe
 
 _ADAPTER: Final = TypeAdapter(Recipe)
 _DETECTOR: Final = TypeAdapter(DetectorRecipe)
+_LOCALIZER: Final = TypeAdapter(LocalizerRecipe)
 _MODEL: Final[TypeAdapter[ModelSpec]] = TypeAdapter(ModelSpec)
 _PREPROCESS: Final = TypeAdapter(Preprocess)
 _SCALING: Final = TypeAdapter(Scaling)
-_FASTER_RCNN: Final = "faster-rcnn"
+# What is no classifier's, by the kind of its model.
+_BOXED: Final[dict[str, TypeAdapter[Any]]] = {"faster-rcnn": _DETECTOR, "localizer": _LOCALIZER}
 T = TypeVar("T")
-R = TypeVar("R", Recipe, DetectorRecipe, AnyRecipe)
+R = TypeVar("R", Recipe, DetectorRecipe, LocalizerRecipe, AnyRecipe)
 
 # They change no result, so the digest leaves them out.
 _NOT_NUMBERS: Final = ("source", "expected", "differs")
@@ -61,7 +63,7 @@ _YOUNGER: Final[dict[tuple[str, str | None], dict[str, Any]]] = {
 
 def to_tree(recipe: AnyRecipe) -> dict[str, Any]:
     """Return the recipe as JSON values, every default written out."""
-    adapter: TypeAdapter[Any] = _ADAPTER if isinstance(recipe, Recipe) else _DETECTOR
+    adapter: TypeAdapter[Any] = _BOXED.get(recipe.model.kind, _ADAPTER)
     tree: dict[str, Any] = adapter.dump_python(recipe, mode="json")
     return tree
 
@@ -73,9 +75,11 @@ def from_tree(tree: dict[str, Any]) -> AnyRecipe:
         RecipeError: A key is unknown or missing, or a value has the wrong type.
     """
     model = tree.get("model") if isinstance(tree, dict) else None
-    if isinstance(model, dict) and model.get("kind") == _FASTER_RCNN:
-        return _parse(_DETECTOR, tree)
-    return _parse(_ADAPTER, tree)
+    kind = model.get("kind") if isinstance(model, dict) else None
+    made: AnyRecipe = _parse(
+        _BOXED.get(kind, _ADAPTER) if isinstance(kind, str) else _ADAPTER, tree
+    )
+    return made
 
 
 def model_to_tree(spec: ModelSpec) -> dict[str, Any]:

@@ -9,7 +9,7 @@ fits the data: `fitted`.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from resnets.data.scenes import Scaling
 from resnets.detection.anchors import AnchorSpec
@@ -17,9 +17,11 @@ from resnets.detection.spec import FasterRCNNSpec
 from resnets.models import zoo
 from resnets.models.spec import ResNetSpec, VggSpec
 from resnets.recipes import lengths
-from resnets.recipes.detector import DetectorRecipe, Pretrained, ScenesSpec
+from resnets.recipes.detector import DetectorRecipe, LocalizerRecipe, Pretrained, ScenesSpec
 from resnets.recipes.optimizers import SgdSpec
 from resnets.recipes.schedule import Cosine
+
+R = TypeVar("R", DetectorRecipe, LocalizerRecipe)
 
 FINETUNE: Final = "detect.finetune"
 _BATCH: Final = 2
@@ -54,8 +56,8 @@ _finetune: Final = DetectorRecipe(
 RECIPES: Final[dict[str, DetectorRecipe]] = {FINETUNE: _finetune}
 
 
-def on_splits(recipe: DetectorRecipe, splits: Sequence[str]) -> DetectorRecipe:
-    """Return `detect.finetune` with the splits to train and to evaluate on that data has.
+def on_splits(recipe: R, splits: Sequence[str]) -> R:
+    """Return a recipe for one's own images with splits to train and to evaluate on that data has.
 
     It trains on "train" and chooses by "validation", or by "test" where there is none. Of data with
     one split a fifth of the images is held out.
@@ -64,7 +66,7 @@ def on_splits(recipe: DetectorRecipe, splits: Sequence[str]) -> DetectorRecipe:
         recipe: What it says already, because that was asked for, is left.
         splits: Their names, one at least.
     """
-    asked = recipe.data
+    asked: Any = recipe.data
     if asked.held_out_share or {*asked.train, asked.test} <= {*splits}:
         return recipe
     if len(splits) == 1:

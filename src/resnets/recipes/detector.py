@@ -1,18 +1,29 @@
 """A detector's recipe: everything that changes its numbers, and nothing else."""
 
-import math
 from typing import Literal
 
-from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
 from resnets.data.scenes import Scaling
 from resnets.detection.detecting import Testing
 from resnets.detection.learning import Learning
 from resnets.detection.scoring import Protocol
 from resnets.detection.spec import FasterRCNNSpec
+from resnets.recipes import boxes
+from resnets.recipes.boxes import Pretrained
+from resnets.recipes.localizer import LocalizerRecipe
 from resnets.recipes.optimizers import OptimSpec
-from resnets.recipes.schedule import Plateau, Schedule
+from resnets.recipes.schedule import Schedule
 from resnets.recipes.schema import EmaSpec, Recipe
+
+__all__ = [
+    "AnyRecipe",
+    "BoxRecipe",
+    "DetectorRecipe",
+    "ExpectedAP",
+    "LocalizerRecipe",
+    "Pretrained",
+    "ScenesSpec",
+]
 
 
 @spec
@@ -39,36 +50,7 @@ class ScenesSpec:
     protocol: Protocol = "voc2010"
 
     def __post_init__(self) -> None:
-        if not self.train or len(set(self.train)) < len(self.train):
-            raise RecipeError(f"data.train: needs names of splits, each once, got {self.train}")
-        if not 0 <= self.held_out_share < 1:
-            raise RecipeError(f"data.held_out_share: must be in [0, 1), got {self.held_out_share}")
-        if self.test in self.train and not self.held_out_share:
-            raise RecipeError(f"data.test: {self.test} is trained on; name another split")
-
-
-@spec
-class Pretrained:
-    """The classification network that a detector begins with.
-
-    BN keeps its averages, its scales and its shifts.
-
-    Args:
-        weights: A name of `resnets weights list`; of weights that have none, "sha256:" and the
-            digest of their tensors, which `--weights` fills in.
-        frozen_stages: The stem and so many stages keep their weights.
-
-    Source: He et al. 2015, appendix A.
-    """
-
-    weights: str
-    frozen_stages: int = 0
-
-    def __post_init__(self) -> None:
-        if self.frozen_stages < 0:
-            raise RecipeError(
-                f"transfer.frozen_stages: must not be negative, got {self.frozen_stages}"
-            )
+        boxes.check_splits(self.train, self.test, self.held_out_share)
 
 
 @spec
@@ -113,17 +95,7 @@ class DetectorRecipe:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise RecipeError(f"{name}: must be positive, got {value}")
-        if self.batch_images % self.part_images:
-            raise RecipeError(
-                f"part_images: must divide batch_images, {self.batch_images}, got "
-                f"{self.part_images}"
-            )
-        if isinstance(self.schedule, Plateau):
-            raise RecipeError("schedule: a plateau is of the top-1 error; a detector has none")
+        boxes.check_batches(self)
 
     @property
     def true_averages(self) -> bool:
@@ -131,4 +103,5 @@ class DetectorRecipe:
         return False
 
 
-AnyRecipe = Recipe | DetectorRecipe
+BoxRecipe = DetectorRecipe | LocalizerRecipe
+AnyRecipe = Recipe | BoxRecipe

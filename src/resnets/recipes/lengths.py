@@ -4,10 +4,10 @@ import math
 from dataclasses import replace
 from typing import TypeVar
 
-from resnets.recipes.detector import DetectorRecipe
+from resnets.recipes.detector import DetectorRecipe, LocalizerRecipe
 from resnets.recipes.schema import Recipe
 
-R = TypeVar("R", Recipe, DetectorRecipe)
+R = TypeVar("R", Recipe, DetectorRecipe, LocalizerRecipe)
 
 
 def fitted(

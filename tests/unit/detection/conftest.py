@@ -6,9 +6,10 @@ import torch
 import samples
 from resnets.core.random import generator
 from resnets.data.scenes import Scaling
+from resnets.detection import localizer as localizers
 from resnets.detection.anchors import AnchorSpec
 from resnets.detection.faster_rcnn import FasterRCNN, new_layers_init
-from resnets.detection.spec import FasterRCNNSpec
+from resnets.detection.spec import FasterRCNNSpec, LocalizerSpec
 from resnets.models.freezing import fix_bn
 from resnets.models.network import he_init
 from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
@@ -45,6 +46,21 @@ def make():
         return detector.to(memory_format=torch.channels_last)
 
     return made
+
+
+@pytest.fixture
+def localizer():
+    """A localizer of five classes, with weights as if it had learnt something."""
+    spec = LocalizerSpec(backbone=SMALL, classes=5, anchors=AnchorSpec(scales_px=(32, 64)))
+    made = localizers.Localizer(spec)
+    he_init(made, generator(0, "init"))
+    localizers.new_layers_init(made, generator(0, "init", "detector"))
+    with torch.no_grad():
+        for layer in (made.scores, made.deltas):
+            layer.weight.mul_(20)
+            layer.bias.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    fix_bn(made)
+    return made.eval()
 
 
 @pytest.fixture

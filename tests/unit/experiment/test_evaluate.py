@@ -302,7 +302,7 @@ def test_scores_of_a_whole_image_are_the_mean_of_softmax_over_the_places_of_its_
     classifier = evaluate.Classifier(checkpoint, torch.device("cpu"))
     scores = classifier.log_score_map(whole).exp()
     assert scores.shape == (2, 4, 4, 7)
-    scores_of = evaluate._scorer(checkpoint, "multi-scale", torch.device("cpu"), "float32")
+    scores_of = evaluate.scorer(checkpoint, "multi-scale", torch.device("cpu"), "float32")
     torch.testing.assert_close(scores_of(whole).exp(), scores.mean((2, 3)), atol=1e-5, rtol=1e-5)
 
 

@@ -145,3 +145,15 @@ def test_the_papers_detectors_have_its_settings():
         "coco.vgg16": 41.5,
         "coco.resnet101": 48.4,
     }
+
+
+def test_the_papers_localizer_has_its_settings():
+    """He et al. 2015, appendix C; Table 13."""
+    recipe = catalogue.named("imagenet.localization-resnet101")
+    assert recipe.model.backbone == zoo.named("resnet101")
+    assert recipe.model.classes == 1000
+    assert recipe.data.augment == catalogue.named("imagenet.resnet101").data.augment
+    assert (recipe.data.view.resize_px, recipe.data.view.crop_px) == (256, 224)
+    assert (recipe.batch_images, recipe.learning.anchors) == (256, 8)
+    assert recipe.transfer.weights == "msra/resnet101"
+    assert recipe.expected.localization_error_percent == 13.3
