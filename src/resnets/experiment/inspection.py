@@ -12,7 +12,7 @@ from resnets.experiment import anatomy, inspect_detectors, paper, tables
 from resnets.experiment import diagram as diagrams
 from resnets.experiment.diagram import Diagram
 from resnets.experiment.inspect_detectors import DetectorInspection
-from resnets.inference import opening, published
+from resnets.inference import checkpoints, opening, published
 from resnets.inference.checkpoints import Checkpoint, DetectorCheckpoint
 from resnets.models import cost, zoo
 from resnets.models.cost import Cost
@@ -124,9 +124,11 @@ def inspect(
         return Inspection("network", what.spec, cost.measure(what.spec, image_px))
     if Path(what).exists() or what in published.NAMES:
         found = opening.any_checkpoint(what)
-        found.network()  # refuses tensors that are not the network's
         if isinstance(found, DetectorCheckpoint):
+            found.network()  # refuses tensors that are not the detector's
             return inspect_detectors.of_checkpoint(str(what), found, image_px)
+        found = checkpoints.classifier(found)
+        found.network()
         side = found.preprocess.crop_px if image_px is None else image_px
         return Inspection(str(what), found.spec, cost.measure(found.spec, side), found)
     name = str(what)

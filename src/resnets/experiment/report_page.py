@@ -139,7 +139,7 @@ def _story(
         return DetectorStory(checkpoint=checkpoint, examination=found, **named)
     examined = evaluate.examine(folder / FINISHED, data, split=_split(lines), device=device)
     named |= {"check": _checked(data, findings)}
-    return Story(checkpoint=checkpoint, examination=examined, **named)
+    return Story(checkpoint=checkpoints.classifier(checkpoint), examination=examined, **named)
 
 
 def _checked(data: Data, findings: Mapping[str, Any] | None) -> Mapping[str, Any]:

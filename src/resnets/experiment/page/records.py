@@ -9,6 +9,7 @@ from resnets.experiment import inspect_detectors
 from resnets.experiment.page import markup, summary
 from resnets.experiment.page.markup import Part, element
 from resnets.experiment.page.story import Told, images
+from resnets.inference import checkpoints
 from resnets.inference.checkpoints import AnyCheckpoint, DetectorCheckpoint
 from resnets.models import cost, zoo
 
@@ -68,6 +69,7 @@ def _network(checkpoint: AnyCheckpoint) -> str:
         width, height = found.size
         told = _cost(found.parameters, found.multiply_adds)
         return f"{name}: {told} an image of {width} x {height} px with {found.regions:,} regions"
+    checkpoint = checkpoints.classifier(checkpoint)
     side = checkpoint.preprocess.crop_px
     measured = cost.measure(checkpoint.spec, side)
     told = _cost(measured.parameters, measured.multiply_adds)
