@@ -35,7 +35,7 @@ _IMAGENET_CLASSES: Final = 1000
 _DETECTION: Final = "voc or coco"
 # What a study needs that must be given, as people call it.
 _CALLED: Final = {"imagenet": "ImageNet", _DETECTION: "PASCAL VOC or COCO"}
-# Settings without which a study would be another one, beside its networks and what these begin with.
+# Settings that would make a study another one, beside its networks and what these begin with.
 _FIXED: Final[dict[str, tuple[str, ...]]] = {
     "cifar10": ("data.held_out_images",),
     _DETECTION: ("data.train", "data.test", "data.held_out_share", "data.protocol"),

@@ -129,7 +129,7 @@ def _quick(label: str, full: str, name: str, network: ResNetSpec) -> Network:
             anchors=64, regions=32, proposed=Selection(before=1_000, most=200, smallest_px=8)
         ),
         testing=Testing(proposed=Selection(before=1_000, most=30, smallest_px=8)),
-        optim=SgdSpec(learning_rate=0.01),
+        optim=SgdSpec(learning_rate=0.004),  # as `detect.finetune`
         schedule=Cosine(warmup_steps=50),
         batch_images=2,
         total_steps=2_500,
@@ -164,8 +164,8 @@ def _ready(wanted: Sequence[Training], data: Data, device: str | None) -> list[T
         )
     if any(_detector(each).data.protocol == "coco" for each in fitting):
         coco_ap.check()  # now, and not after the first of hours
-    begun = iter(_begun(fitting, device))
-    return [_beginning(each, next(begun)) for each in fitting]
+    begun = _begun(fitting, device)
+    return [_beginning(each, weights) for each, weights in zip(fitting, begun, strict=True)]
 
 
 def _begun(wanted: Sequence[Training], device: str | None) -> list[Weights]:

@@ -1,4 +1,4 @@
-"""Tables 7 and 8 through the real path: small networks, a few pictures in VOC's and COCO's layout."""
+"""Tables 7 and 8 through the real path: small networks, few pictures in VOC's and COCO's layout."""
 
 import os
 import signal
@@ -59,6 +59,8 @@ def place(tmp_path_factory):
     lists = {"train": ["a", "b"], "val": ["c"], "test": ["d", "e"]}
     write_year(place / "voc/VOC2007", lists)
     write_year(place / "voc/VOC2012", lists, hidden=("d", "e"))
+    write_year(place / "told/VOC2007", lists)
+    write_year(place / "told/VOC2012", lists)
     write_year(place / "without/VOC2007", lists)
     write_year(place / "without/VOC2012", {"train": ["a", "b"], "val": ["c"]})
     found = [{"image_id": 1, "category_id": number, "bbox": [4, 4, 35, 25]} for number in (1, 90)]
@@ -182,6 +184,19 @@ def test_of_a_test_split_without_boxes_the_detections_are_written_for_vocs_serve
         assert folder.relative_to(place).as_posix() in found.result["says"]
 
 
+def test_whoever_has_the_boxes_of_that_split_is_told_the_precision(ask, place):
+    found = ask("told")
+    for row in found.result["rows"][2:]:
+        name = {"VGG-16": "voc2012.vgg16", "ResNet-101": "voc2012.resnet101"}[row["network"]]
+        kept = [
+            artifacts.read_json(path)
+            for path in place.glob(f"runs/reproduce/{name}-*/found-2012-test.json")
+        ]
+        assert row["ap50"]["mean"] in [each.get("ap50_percent") for each in kept]
+        assert row["by"] == "VOC 2010's area"
+    assert "VOC's server" not in found.result["says"]
+
+
 def test_asked_again_nothing_is_trained_or_tested_twice(ask, place, capsys):
     first = ask("voc").result["rows"]
     kept = {path: path.stat().st_mtime_ns for path in place.glob("runs/reproduce/voc*/*")}
@@ -205,8 +220,9 @@ def test_on_coco_both_of_its_measures_stand_beside_the_papers(ask):
     ]
     for row in found.result["rows"]:
         assert 0 <= row["ap"]["mean"] <= row["ap50"]["mean"] <= 100
-    assert "VOC 2007 test was not run: it needs PASCAL VOC, and this was coco." in (
-        found.result["says"]
+    assert (
+        "VOC 2007 test was not run: it needs PASCAL VOC, and this was coco."
+        in (found.result["says"])
     )
     assert found.path.name.startswith("detection.coco.changed-")
 
@@ -236,9 +252,7 @@ def test_a_wrong_request_is_one_line(given, error, words, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_quick_detector_begins_with_the_classifier_that_is_trained_before(
-    quick, place, tmp_path
-):
+def test_a_quick_detector_begins_with_the_classifier_that_is_trained_before(quick, place, tmp_path):
     found = quick(place / "pets")
     assert [row["network"] for row in found.result["rows"]] == ["plain-20", "ResNet-32"]
     assert [row["tested"] for row in found.result["rows"]] == ["pets validation"] * 2
@@ -254,7 +268,8 @@ def test_a_quick_detector_begins_with_the_classifier_that_is_trained_before(
         )
         assert made.recipe.transfer.weights == f"sha256:{begun.weights_sha256}"
     told = [each["label"] for each in found.result["trainings"]]
-    assert told == ["plain-20 as a classifier", "plain-20", "ResNet-32 as a classifier", "ResNet-32"]
+    names = ("plain-20", "ResNet-32")
+    assert told == [label for name in names for label in (f"{name} as a classifier", name)]
     assert all(each["recipe"].startswith("quick.") for each in found.result["trainings"])
 
 
@@ -277,9 +292,7 @@ def test_a_quick_study_that_is_stopped_goes_on_where_it_was(quick, place, tmp_pa
     assert trained == [1, 2] * 4
 
 
-def test_coco_as_a_sample_of_one_split_holds_some_out_and_has_cocos_measures(
-    quick, tmp_path
-):
+def test_coco_as_a_sample_of_one_split_holds_some_out_and_has_cocos_measures(quick, tmp_path):
     numbers = tuple((number, f"c{number}") for number in coco._IDS)
     found = [{"image_id": n, "bbox": [4, 4, 35, 25]} for n in range(1, 6)]
     samples.write_coco(tmp_path / "sample", {"train2017": (5, found)}, numbers)
