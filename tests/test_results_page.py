@@ -30,6 +30,8 @@ def test_the_page_is_what_the_results_say():
 def test_a_result_stands_under_its_own_name_and_mode(path):
     result = json.loads(path.read_text(encoding="utf-8"))
     stem = result["study"] + (".quick" if result["mode"] == "quick" else "")
+    if stem == "detection":  # a file for each data set
+        stem += f".{result['data']}"
     assert path.stem == stem
     assert not result["changed"]
     for each in result["trainings"]:

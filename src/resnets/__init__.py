@@ -19,9 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnets.data.files import FileData
     from resnets.data.opening import Data
-    from resnets.data.sets import DataSet
     from resnets.detection.faster_rcnn import FasterRCNN
     from resnets.experiment.evaluate import Evaluation, Precision
     from resnets.experiment.evaluate_detectors import DetectorEvaluation
@@ -195,7 +193,7 @@ def reproduce(
     *,
     quick: bool = False,
     seeds: int = 1,
-    data: "DataSet | FileData | str | Path | None" = None,
+    data: "Data | str | Path | None" = None,
     device: str | None = None,
     settings: tuple[str, ...] = (),
 ) -> "Reproduction":

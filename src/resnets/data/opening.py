@@ -16,6 +16,7 @@ from resnets.data import (
     labels,
     packs,
     parquet,
+    pasted,
     sample,
     shards,
     synthetic,
@@ -31,6 +32,7 @@ from resnets.data.sets import DataSet
 NAMES: Final = {
     "cifar10-sample": "500 training and 100 test images a class of CIFAR-10, built in",
     "cifar10": "all of CIFAR-10, 50,000 and 10,000 images; fetched once, 170 MB",
+    pasted.NAME: "1,500 scenes of the sample's pictures with boxes, for detection, built in",
     "synthetic": "256 and 64 made-up images in 4 classes, for trying things out",
 }
 
@@ -75,6 +77,8 @@ def open_data(where: str | Path) -> Data:
         return sample.load()
     if where == "cifar10":
         return fetch.cifar10()
+    if where == pasted.NAME:
+        return pasted.make()
     if where == "synthetic":
         return synthetic.make()
     if str(where) == "":

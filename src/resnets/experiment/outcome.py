@@ -63,12 +63,7 @@ def of(folder: Path, records: Sequence[Mapping[str, Any]], keep: str) -> Run:
         RunError: Nothing was measured.
     """
     split = journal.split(records)
-    measured = [record for record in records if journal.measure(record) is not None]
-    if not measured:
-        raise RunError(
-            f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it"
-        )
-    kept = choosing.best_record(measured) if keep == "best" else measured[-1]
+    kept = kept_record(folder, records, keep)
     key = journal.measure(kept)
     assert key is not None
     return Run(
@@ -77,6 +72,25 @@ def of(folder: Path, records: Sequence[Mapping[str, Any]], keep: str) -> Run:
         images=kept.get(f"{split}_images", 0),
         measure=key.removeprefix(f"{split}_"),
         value=kept[key],
-        updates=measured[-1].get("update", 0),
+        updates=_measured(folder, records)[-1].get("update", 0),
         set_aside_images=records[-1].get(noting.SET_ASIDE, 0),
     )
+
+
+def kept_record(folder: Path, records: Sequence[Mapping[str, Any]], keep: str) -> Mapping[str, Any]:
+    """Return all that was measured of the network that a run ended with; arguments as of `of`.
+
+    Raises:
+        RunError: Nothing was measured.
+    """
+    measured = _measured(folder, records)
+    return choosing.best_record(measured) if keep == "best" else measured[-1]
+
+
+def _measured(folder: Path, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    found = [record for record in records if journal.measure(record) is not None]
+    if not found:
+        raise RunError(
+            f"{folder / JOURNAL}: holds no result; `resnets evaluate {folder}` measures it"
+        )
+    return found

@@ -1,6 +1,7 @@
 """A table or figure of the paper as a command: train what is missing, measure, write it down.
 
 results/NAME.json          what was found, from where, beside the paper's numbers
+results/detection.voc.json  of detection a file for each data set; detection.coco.json
 results/NAME.quick.json    the same of short runs on the built-in sample; never mixed with full ones
 results/NAME[.quick].changed-DIGEST.json   with other data or settings than the study's own
 results/NAME[.quick].n1.json   where NAME[.quick].json holds more seeds than were asked for
@@ -21,18 +22,24 @@ from matplotlib.figure import Figure
 
 from resnets.core import artifacts, hardware
 from resnets.core.errors import DataError, RecipeError
-from resnets.data import opening
+from resnets.data import opening, pasted
 from resnets.data.files import FileData
 from resnets.data.opening import Data
 from resnets.data.sets import DataSet
 from resnets.experiment import figures, provenance, results, trainings
-from resnets.experiment.studies import catalogue
+from resnets.experiment.studies import catalogue, detection
 from resnets.experiment.studies.study import Found, Setting, Study
-from resnets.experiment.trainings import Training
-from resnets.recipes import codec
 
 FORMAT: Final = 1
 _IMAGENET_CLASSES: Final = 1000
+_DETECTION: Final = "voc or coco"
+# What a study needs that must be given, as people call it.
+_CALLED: Final = {"imagenet": "ImageNet", _DETECTION: "PASCAL VOC or COCO"}
+# Settings that would make a study another one, beside its networks and what these begin with.
+_FIXED: Final[dict[str, tuple[str, ...]]] = {
+    "cifar10": ("data.held_out_images",),
+    _DETECTION: ("data.train", "data.test", "data.held_out_share", "data.protocol"),
+}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,7 +99,8 @@ def reproduce(
         name: Any of `resnets list studies`.
         quick: Train for minutes on the built-in sample instead of the paper's schedule.
         seeds: How many runs of each network, with seeds 0, 1, ...
-        data: What to train on; by default what the recipes name. ImageNet must be given.
+        data: What to train on; by default what the recipes name. ImageNet, VOC and COCO must be
+            given.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
         settings: `a.b=value` for every recipe, but for its model and name of data; the result is
             labelled with them.
@@ -121,22 +129,25 @@ def reproduce(
         )
     _check_settings(name, study, settings)
     wanted = [
-        Training(network.label, recipe_name, codec.override(recipe, settings), seed)
+        network.training(quick=quick, settings=settings, seed=seed)
         for seed in range(seeds)
         for network in networks
-        for recipe_name, recipe in [network.recipe(quick=quick)]
     ]
     opened = _open(name, study, data, quick)
     own = _is_own(study, opened, quick)
     stem = f"{name}.quick" if quick else name
+    if not quick and study.needs == _DETECTION:
+        stem += f".{opened.name}"
     if settings or not own:
         text = json.dumps([opened.digest, sorted(settings)])
         stem += f".changed-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
     stem = _beside_more_seeds(stem, seeds)
+    if study.ready is not None:
+        wanted = study.ready(wanted, opened, device)
     trained = trainings.train(wanted, opened, device)
     found = study.find(Setting(quick, trained, opened, where))
     words = [name, *(["--quick"] if quick else []), "--seeds", str(seeds)]
-    by_default = own and (quick or study.needs != "imagenet")
+    by_default = own and (quick or study.needs == "cifar10")
     words += [] if by_default else ["--data", opened.name]
     words += [word for setting in settings for word in ("--set", setting)]
     about = {
@@ -144,22 +155,24 @@ def reproduce(
         "changed": bool(settings) or not own,
         "data": opened.name,
         "settings": list(settings),
-        "trainings": [each.describe() for each in trained],
+        "trainings": [run.describe() for each in trained for run in (each.before, each) if run],
     }
     return _write(name, study, found, stem, words, about)
 
 
 def _check_settings(name: str, study: Study, settings: Sequence[str]) -> None:
     """Refuse what would make a study something else than it says it is."""
-    fixed = ["model", "data.name", *(["data.held_out_images"] if study.needs == "cifar10" else [])]
+    fixed = ["model", "data.name", *_FIXED.get(study.needs, ())]
     for setting in settings:
         path = setting.partition("=")[0]
-        if path in fixed or path.startswith("model."):
+        if path in fixed or path.partition(".")[0] in ("model", "transfer"):
             raise RecipeError(f"--set {path}: {name} names its own; leave it out")
 
 
 def _is_own(study: Study, data: Data, quick: bool) -> bool:
     """Tell whether the data is that of the study; ImageNet is told by its thousand classes."""
+    if study.needs == _DETECTION:
+        return detection.is_own(data, quick=quick)
     if isinstance(data, FileData):
         return len(data.class_names) == _IMAGENET_CLASSES
     return data.name == ("cifar10-sample" if quick else study.needs)
@@ -181,12 +194,17 @@ def _open(name: str, study: Study, data: Data | str | Path | None, quick: bool) 
         DataError: It is not there, or of the other kind.
     """
     files = study.needs == "imagenet" and not quick
+    boxes = study.needs == _DETECTION
     if data is None:
-        if files:
+        if not quick and study.needs in _CALLED:
             also = ", or see --quick" if study.quick_networks else ""
-            raise DataError(f"{name}: needs ImageNet; name its folder with --data D{also}")
-        data = "cifar10-sample" if quick else study.needs
+            raise DataError(
+                f"{name}: needs {_CALLED[study.needs]}; name its folder with --data D{also}"
+            )
+        data = study.needs if not quick else pasted.NAME if boxes else "cifar10-sample"
     opened = opening.open_data(data) if isinstance(data, str | Path) else data
+    if boxes:
+        return opening.with_boxes(opened)
     if files and isinstance(opened, DataSet):
         raise DataError(f"{name}: trains on image files, as ImageNet has; {opened.name} has none")
     return opening.labelled(opened) if files else opening.in_memory(opened)

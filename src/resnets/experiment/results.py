@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from resnets.core import artifacts
 from resnets.experiment.studies import catalogue
@@ -19,7 +19,10 @@ _NUMBERS = re.compile(rf"\[\s+({_NUMBER}(?:,\s+{_NUMBER})*)\s+\]")
 _NEED = {
     "imagenet": "needs ImageNet and months of one GPU",
     "cifar10": "hours to days on a CPU for each network and seed",
+    "voc": "needs PASCAL VOC 2007 and 2012 and days of one GPU",
+    "coco": "needs COCO 2014 and weeks of one GPU",
 }
+_DETECTION: Final = "voc or coco"  # which of them is told by a result's data
 
 
 def encode(result: Mapping[str, Any]) -> bytes:
@@ -67,7 +70,7 @@ def page(paths: Iterable[Path]) -> str:
     """
     found = [artifacts.read_json(path) for path in sorted(paths)]
     kept = [each for each in found if "study" in each and not each["changed"]]
-    most = {(each["study"], each["mode"]): each for each in sorted(kept, key=_seeds)}
+    most = {(e["study"], e["mode"], e["data"]): e for e in sorted(kept, key=_seeds)}
     ours = list(most.values())
     parts = [
         "# Results\n\nMade by `make paper` from results/*.json; do not edit. Each number says how "
@@ -87,7 +90,7 @@ def page(paths: Iterable[Path]) -> str:
     if others:
         parts.append("## Measured by other commands\n")
         parts += [_measurement(each) for each in others]
-    parts.append(_not_run({(each["study"], each["mode"]) for each in ours}))
+    parts.append(_not_run([*most]))
     return "\n".join(parts)
 
 
@@ -161,17 +164,29 @@ def _is_spread(value: Any) -> bool:
     return isinstance(value, dict) and ("mean" in value or "median" in value)
 
 
-def _not_run(done: set[tuple[str, str]]) -> str:
-    """List what the paper has and no result here stands for."""
+def _not_run(done: Iterable[tuple[str, str, str | None]]) -> str:
+    """List what the paper has and no result here stands for.
+
+    Args:
+        done: Study, mode and data of every result.
+    """
     lines = ["## Not run here\n"]
+    fully = {(study, data) for study, mode, data in done if mode == "full"}
+    quickly = {study for study, mode, _ in done if mode == "quick"}
     for name, study in catalogue.STUDIES.items():
-        if study.needs != "nothing" and (name, "full") not in done:
+        if study.needs == _DETECTION:
+            lines += [
+                f"- {name} by the paper's protocol on {data}: {_NEED[data]}; the command is "
+                "complete."
+                for data in _DETECTION.split(" or ")
+                if (name, data) not in fully
+            ]
+        elif study.needs != "nothing" and name not in {each for each, _ in fully}:
             need = _NEED[study.needs]
             lines.append(f"- {name} by the paper's protocol: {need}; the command is complete.")
-        if study.quick_networks and (name, "quick") not in done:
+        if study.quick_networks and name not in quickly:
             lines.append(f"- {name} --quick.")
-    beside = {**catalogue.BESIDE, **catalogue.GAPS}
-    lines += [f"- {name}: {what}." for name, what in beside.items()]
+    lines += [f"- {name}: {what}." for name, what in catalogue.BESIDE.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -16,10 +16,11 @@ import torch
 from resnets.core import artifacts, hardware, progress
 from resnets.core.errors import BusyError, DivergedError, InterruptedRunError, RunError
 from resnets.data.opening import Data
-from resnets.experiment import build, journal, manifests, run
+from resnets.experiment import build, journal, manifests, run, tasks
+from resnets.experiment.transfer import Weights
 from resnets.inference.checkpoints import FINISHED, MANIFEST
 from resnets.recipes import codec
-from resnets.recipes.schema import Recipe
+from resnets.recipes.detector import AnyRecipe
 
 FOLDER: Final = Path("runs") / "reproduce"
 
@@ -33,12 +34,16 @@ class Training:
         name: Its recipe's name.
         recipe: The recipe.
         seed: Of everything random.
+        before: What is trained first, for its weights: a classifier, for a detector of it.
+        weights: What it begins with, where its recipe does so.
     """
 
     label: str
     name: str
-    recipe: Recipe
+    recipe: AnyRecipe
     seed: int
+    before: "Training | None" = None
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,14 @@ class Trained:
 
     training: Training
     folder: Path
+
+    @property
+    def before(self) -> "Trained | None":
+        """The training whose weights it began with, if it is one of these."""
+        training = self.training
+        if training.before is None or training.weights is None or training.weights.where is None:
+            return None
+        return Trained(training.before, Path(training.weights.where))
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -130,7 +143,7 @@ def train(wanted: Sequence[Training], data: Data, device: str | None) -> list[Tr
     made = [_placed(training, data, digest, where) for training in wanted]
     todo = deque(each for each in made if not (each.folder / FINISHED).exists())
     before = len(made) - len(todo)
-    clock = _Clock({e.folder: build.multiply_adds(e.training.recipe, data) for e in todo})
+    clock = _Clock({e.folder: tasks.multiply_adds(e.training.recipe, data) for e in todo})
     elsewhere: set[Path] = set()  # what another process was training when its turn came
     diverged: list[str] = []
     while todo:
@@ -192,7 +205,7 @@ class _Clock:
 
 def _placed(training: Training, data: Data, digest: str, device: torch.device) -> Trained:
     """Return the training with its run's folder: named by what it is on this machine and data."""
-    fitted = build.fitted(training.recipe, data)
+    fitted = tasks.fitted(training.recipe, data)
     resolved, _ = build.resolved(fitted, device)
     name = f"{training.name}-{codec.digest(resolved)}-{digest[:8]}-seed{training.seed}"
     return Trained(replace(training, recipe=fitted), FOLDER / name)
@@ -211,6 +224,7 @@ def _train(each: Trained, data: Data, device: str | None) -> None:
             out=each.folder,
             seed=training.seed,
             device=device,
+            weights=training.weights,
         )
     except BusyError:
         raise

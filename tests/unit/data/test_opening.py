@@ -7,7 +7,7 @@ from resnets.data.files import FileData
 from samples import archive, jpeg, shard, table, write_coco, write_table, write_voc, write_yolo
 
 
-@pytest.mark.parametrize("name", ["cifar10-sample", "synthetic"])
+@pytest.mark.parametrize("name", ["cifar10-sample", "cifar10-scenes", "synthetic"])
 def test_a_data_set_opens_by_its_name_and_says_it(name):
     opened = opening.open_data(name)
     assert opened.name == opened.where == name

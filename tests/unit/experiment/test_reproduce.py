@@ -161,7 +161,7 @@ def test_counting_takes_no_other_argument(here, given):
     ("name", "given", "error", "words"),
     [
         ("figure-8", {}, RecipeError, "did you mean"),
-        ("detection", {}, RecipeError, "no study compares them yet"),
+        ("detection", {}, DataError, "needs PASCAL VOC or COCO"),
         ("figure-1", {"quick": True, "seeds": 0}, RecipeError, "--seeds: must be positive"),
         ("table-3", {"quick": True}, RecipeError, "no quick form"),
         ("figure-4", {}, DataError, "needs ImageNet"),

@@ -110,7 +110,18 @@ def test_the_page_says_on_what_it_was_run_and_what_was_not(folder):
     assert "cccccccccccc" in page
     assert "- figure-6 by the paper's protocol" in page
     assert "- figure-1 by the paper's protocol" not in page
-    assert "- detection" in page
+
+
+def test_a_study_of_two_data_sets_has_a_result_of_each_and_is_missed_for_each(folder):
+    (path,) = folder(result("detection", data="coco", error=48.0))
+    other = path.with_name("detection.voc.json")
+    artifacts.write_bytes(other, results.encode(result("detection", data="voc", error=76.0)))
+    assert "- detection by the paper's protocol on voc: needs" in results.page([path])
+    assert "- detection by the paper's protocol on coco" not in results.page([path])
+    both = results.page([path, other])
+    assert "48.00 +- 0.25" in both
+    assert "76.00 +- 0.25" in both
+    assert "- detection by the paper's protocol" not in both
 
 
 def test_of_two_results_of_a_study_the_one_of_more_seeds_counts(folder):

@@ -114,8 +114,8 @@ def test_every_recipe_of_a_detector_is_made_of_the_network_it_is_named_after(nam
     assert recipe.model.backbone == zoo.named(backbone)
     assert recipe.transfer.weights.partition("/")[2].startswith(backbone)
     if family != "detect":
-        assert recipe.data.name == family
-        assert recipe.model.classes == {"voc": 20, "coco": 80}[family]
+        assert recipe.data.name == family.removesuffix("2012")
+        assert recipe.model.classes == {"voc": 20, "coco": 80}[recipe.data.name]
         assert recipe.differs
 
 
@@ -142,6 +142,8 @@ def test_the_papers_detectors_have_its_settings():
     assert expected == {
         "voc.vgg16": 73.2,
         "voc.resnet101": 76.4,
+        "voc2012.vgg16": 70.4,
+        "voc2012.resnet101": 73.8,
         "coco.vgg16": 41.5,
         "coco.resnet101": 48.4,
     }

@@ -11,15 +11,16 @@ import torch
 from resnets.data.batches import CropFlip
 from resnets.data.opening import Data
 from resnets.data.sets import DataSet
-from resnets.experiment import build
-from resnets.experiment.trainings import Trained
+from resnets.experiment import tasks
+from resnets.experiment.trainings import Trained, Training
 from resnets.models import zoo
 from resnets.models.spec import ModelSpec
-from resnets.recipes import catalogue
+from resnets.recipes import catalogue, codec
+from resnets.recipes.detector import AnyRecipe, DetectorRecipe
 from resnets.recipes.schedule import Linear
 from resnets.recipes.schema import DataSpec, Recipe, SgdSpec
 
-Needs = Literal["nothing", "cifar10", "imagenet"]
+Needs = Literal["nothing", "cifar10", "imagenet", "voc or coco"]
 
 # Found by trying (docs/lab-log.md): small batches, since what 56 layers need is updates; as the
 # images are, since without augmentation ten epochs take training error to zero where it can go.
@@ -35,6 +36,21 @@ _QUICK: Final = Recipe(
 
 
 @dataclass(frozen=True, slots=True)
+class QuickDetector:
+    """A small detector that stands for a large one, and what it begins with.
+
+    Args:
+        name: Of its network, in the names of recipes: "plain20".
+        before: Trains that network as a classifier, on the built-in sample.
+        recipe: Trains the detector, with the weights of that.
+    """
+
+    name: str
+    before: Recipe
+    recipe: DetectorRecipe
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """A network to train, in full and quickly.
 
@@ -46,14 +62,38 @@ class Network:
 
     label: str
     recipe_name: str
-    quick: Recipe | None = None
+    quick: Recipe | QuickDetector | None = None
 
-    def recipe(self, *, quick: bool) -> tuple[str, Recipe]:
+    def recipe(self, *, quick: bool) -> tuple[str, AnyRecipe]:
         """Return the recipe to train and its name."""
         if not quick:
-            return self.recipe_name, catalogue.CLASSIFIERS[self.recipe_name]
+            return self.recipe_name, catalogue.RECIPES[self.recipe_name]
+        if isinstance(self.quick, QuickDetector):
+            return f"quick.{self.quick.name}-detector", self.quick.recipe
         made = self.quick or quick_recipe(catalogue.CLASSIFIERS[self.recipe_name].model)
         return f"quick.{zoo.name_of(made.model)}", made
+
+    def training(self, *, quick: bool, settings: Sequence[str], seed: int) -> Training:
+        """Return what trains it.
+
+        Args:
+            quick: Whether for minutes.
+            settings: `a.b=value` for its recipe; what is trained before it stays as it is.
+            seed: Of everything random.
+
+        Raises:
+            RecipeError: A setting is malformed, names no field, or gives a bad value.
+        """
+        name, recipe = self.recipe(quick=quick)
+        before = None
+        if quick and isinstance(self.quick, QuickDetector):
+            before = Training(
+                f"{self.label} as a classifier",
+                f"quick.{self.quick.name}-classifier",
+                self.quick.before,
+                seed,
+            )
+        return Training(self.label, name, codec.override(recipe, settings), seed, before)
 
 
 def quick_recipe(model: ModelSpec) -> Recipe:
@@ -129,7 +169,7 @@ class Setting:
     def training_images(self) -> int:
         """How many images an epoch has."""
         assert self.data is not None
-        return build.training_images(self.trained[0].training.recipe, self.data)
+        return tasks.training_images(self.trained[0].training.recipe, self.data)
 
     def networks(self) -> Iterator[tuple[str, list[Trained]]]:
         """Yield each label with its runs, a seed each."""
@@ -153,6 +193,9 @@ class Study:
         networks: What to train in full.
         quick_networks: What `--quick` trains; None where there is no quick form.
         needs: The data of the full form.
+        ready: Chooses from the trainings those that data is for, and readies them to be trained on
+            it, which may mean to train others first; takes them, the data and the device. None
+            where every training is for any data as it is.
     """
 
     title: str
@@ -161,6 +204,7 @@ class Study:
     networks: tuple[Network, ...] = ()
     quick_networks: tuple[Network, ...] | None = None
     needs: Needs = "cifar10"
+    ready: Callable[[Sequence[Training], Data, str | None], list[Training]] | None = None
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
