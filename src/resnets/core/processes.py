@@ -139,11 +139,11 @@ class Team:
 
         with _connected():
             length = torch.tensor([len(content)])
-            distributed.broadcast(length, src=0, group=self.group)
+            distributed.broadcast(length, group=self.group, group_src=0)
             data = torch.zeros(int(length), dtype=torch.uint8)
             if self.leads and content:
                 data.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-            distributed.broadcast(data, src=0, group=self.group)
+            distributed.broadcast(data, group=self.group, group_src=0)
         return data.numpy().tobytes()
 
 

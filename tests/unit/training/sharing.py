@@ -107,6 +107,7 @@ def compute(team):
         "gathered": team.gather(torch.tensor([team.rank])).tolist(),
         "integers": team.sum_integers([2**53 + 1, team.rank]),
         "pair": (pair.rank, pair.size, pair.sum_integers([team.rank])),
+        "pair led": pair.led(lambda: team.rank),
         "led": led(team),
         "tensors": team.share_tensors(
             {"a": torch.arange(3), "b": torch.tensor(1.5)} if team.leads else None
