@@ -33,11 +33,13 @@ class Team:
         rank: This process's number in the team, from 0.
         size: How many there are.
         group: torch's name for them; None for all that torchrun started.
+        patient: torch's name for them where they wait for the leader; by default `group`.
     """
 
     rank: int = 0
     size: int = 1
     group: Any = None
+    patient: Any = None
 
     @property
     def leads(self) -> bool:
@@ -81,6 +83,8 @@ class Team:
 
     def led(self, work: Callable[[], T]) -> T:
         """Let the leader alone do something, and return in every process what came of it.
+
+        The others wait for it, however long it takes.
 
         Args:
             work: Returns JSON values; the others get them as JSON gives them back.
@@ -137,13 +141,14 @@ class Team:
         """Return the leader's bytes."""
         from torch import distributed
 
+        group = self.group if self.patient is None else self.patient
         with _connected():
             length = torch.tensor([len(content)])
-            distributed.broadcast(length, group=self.group, group_src=0)
+            distributed.broadcast(length, group=group, group_src=0)
             data = torch.zeros(int(length), dtype=torch.uint8)
             if self.leads and content:
                 data.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-            distributed.broadcast(data, group=self.group, group_src=0)
+            distributed.broadcast(data, group=group, group_src=0)
         return data.numpy().tobytes()
 
 
@@ -210,8 +215,9 @@ def joined() -> Iterator[Team]:
             rank=here.rank,
             world_size=here.size,
         )
+        patient = distributed.new_group(timeout=launcher.LONGEST_WORK, backend="gloo")
     try:
-        yield Team(here.rank, here.size)
+        yield Team(here.rank, here.size, patient=patient)
     except ResNetsError as err:
         # After another error the others may be gone, and taking leave of them would wait for them.
         if err.everywhere:

@@ -4,12 +4,14 @@ Forks SIZE processes, which connect as under torchrun. Each writes FOLDER/RANK.p
 what it found. In a folder of one process there is what one alone computes.
 """
 
+import contextlib
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from forked import connected
 from resnets.core import processes
@@ -94,6 +96,23 @@ def poll(team):
     return heard
 
 
+def waiting(team):
+    """The leader works for longer than sums are waited for."""
+    with giving_up_after(timedelta(seconds=0.5)):
+        return team.led(lambda: time.sleep(1) or "done")
+
+
+@contextlib.contextmanager
+def giving_up_after(timeout):
+    """Let what processes compute together be waited for so long, and not for half an hour."""
+    if not distributed.is_initialized():
+        yield
+        return
+    distributed.distributed_c10d._set_pg_timeout(timeout)
+    yield
+    distributed.distributed_c10d._set_pg_timeout(distributed.constants.default_pg_timeout)
+
+
 def compute(team):
     draw = torch.Generator().manual_seed(team.rank)
     numbers = [torch.randn(3, 4, 2, 2, generator=draw), torch.randn(1, generator=draw)[0]]
@@ -108,6 +127,7 @@ def compute(team):
         "integers": team.sum_integers([2**53 + 1, team.rank]),
         "pair": (pair.rank, pair.size, pair.sum_integers([team.rank])),
         "pair led": pair.led(lambda: team.rank),
+        "waiting": waiting(team),
         "led": led(team),
         "tensors": team.share_tensors(
             {"a": torch.arange(3), "b": torch.tensor(1.5)} if team.leads else None

@@ -71,6 +71,10 @@ def test_neighbours_have_a_leader_of_their_own(found):
     assert [each["pair led"] for each in found[4]] == [0, 0, 2, 2]
 
 
+def test_what_the_leader_does_alone_may_take_longer_than_a_sum(team):
+    assert [each["waiting"] for each in team] == ["done"] * len(team)
+
+
 def test_the_leaders_tensors_are_everybodys(team):
     for each in team:
         assert each["tensors"]["a"].tolist() == [0, 1, 2]
