@@ -298,11 +298,11 @@ class _Saver:
         report.curves(self.journal.records, self.folder / CURVES, title=self.folder.name)
 
     def _mend(self) -> None:
-        """Write again what somebody removed while the run went on: all of it is in memory."""
+        """Put all before it on the disk; what somebody removed is written again, from memory."""
         if not (self.folder / MANIFEST).exists():
             sys.stderr.write(f"note         {self.folder} was removed, and is written again\n")
             manifests.write(self.folder, self.manifest)
-        self.journal.keep()
+        self.journal.sync()
 
 
 def _train(
