@@ -13,6 +13,8 @@ import pytest
 
 import samples
 from resnets.core import artifacts
+from resnets.core.division import Share
+from resnets.data.order import Order
 from resnets.experiment import manifests
 from resnets.inference import checkpoints
 
@@ -126,23 +128,41 @@ def test_errors_are_exact_on_sets_that_no_number_of_processes_divides(team, tmp_
     assert 0 < found[0][1][0] < 100
 
 
+def read(updates, parts):
+    """The images of updates of 8 of 24 photos, in parts of 2 without repeats."""
+    order = Order(24, 8, 0)
+    each = [order(number, Share(part, 4, part, 4)) for number in updates for part in parts]
+    return {index for spans in each for _, index_n in spans for index in index_n.tolist()}
+
+
 def test_where_one_process_is_told_to_stop_all_stop_and_any_number_goes_on(team, tmp_path):
-    words = samples.everything(samples.write_photos(tmp_path / "photos"), 40, part_images=2)
+    photos = samples.write_photos(tmp_path / "photos")
+    # One image that the first process has used by the stop, one that the other has, and one that is
+    # no more than read ahead by then.
+    bad = [max(read((1, 2), (0, 1))), min(read((1, 2), (2, 3))), min(read((3,), range(4)))]
+    assert all(index + 1 not in bad for index in bad)  # each is passed over for its own sake alone
+    for index in bad:
+        sorted((photos / "train").glob("*/*"))[index].write_bytes(b"no image")
+    words = [*samples.everything(photos, 12, part_images=2), "--set", "data.repeats=1"]
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     whole, run, said = tmp_path / "whole", tmp_path / "run", tmp_path / "said.txt"
     statuses, told = team(1, [*words, "--out", whole], said, environment=cache)
     assert statuses == [0], told
-    stop = [1, signal.SIGTERM, 0.2, "\ncheckpoints "]  # the one that does not lead
-    statuses, told = team(2, [*words, "--out", run], said, signal=stop, environment=cache)
+    assert values(whole, "set_aside_images") == [3]
+    stop = [1, 1]  # the one that does not lead, whom the others hear an update later
+    statuses, told = team(2, [*words, "--out", run], said, terminate_after=stop, environment=cache)
     assert statuses == [143, 143], told
-    stopped = re.findall(r"^resnets: stopped after update \d+ of 40 and saved", told, re.MULTILINE)
-    assert len(stopped) == 1
+    stopped = re.findall(r"\nresnets: stopped after update (\d+) of 12 and saved", told)
+    assert stopped == ["2"]
+    state = checkpoints.newest_state(run)
+    assert [index for index, _ in state.about["set_aside"]] == sorted(bad[:2])
     for processes in (4, 1):
         copy = shutil.copytree(run, tmp_path / f"by{processes}")
         statuses, told = team(processes, ["train", "--resume", copy], said, environment=cache)
         assert statuses == [0] * processes, told
         assert "note         another number of processes than before: last bits may differ" in told
-        same(copy, whole, rel=1e-2)  # after 40 updates by LAMB
+        same(copy, whole, rel=1e-2)  # after 12 updates by LAMB
+        assert records(copy)[-1] == records(whole)[-1]
         continued = manifests.read(copy)["continued"]
         assert [each["processes"] for each in continued] == [processes]
 

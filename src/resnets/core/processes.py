@@ -81,6 +81,15 @@ class Team:
             distributed.all_gather(parts, tensor, group=self.group)
         return torch.stack(parts)
 
+    def gather_values(self, value: T) -> list[T]:
+        """Return every process's JSON value in the order of ranks, all as JSON gives them back."""
+        content = json.dumps(value).encode()
+        sizes = self.gather(torch.tensor([len(content)])).flatten().tolist()
+        padded = torch.zeros(max(sizes), dtype=torch.uint8)
+        padded[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        rows = zip(self.gather(padded), sizes, strict=True)
+        return [json.loads(row[:size].numpy().tobytes()) for row, size in rows]
+
     def led(self, work: Callable[[], T]) -> T:
         """Let the leader alone do something, and return in every process what came of it.
 

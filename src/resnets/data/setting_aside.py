@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from resnets.core.errors import DataError
+from resnets.core.processes import Team
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ class SettingAside:
     def __init__(self, files: Files) -> None:
         self.files = files
         self._wrong: dict[int, str] = {}
+        self._shared: set[int] = set()
         self._refusal: str | None = None
         self._most = tolerated(len(files.names))
         self._lock = threading.Lock()
@@ -129,15 +131,37 @@ class SettingAside:
                     self._wrong.setdefault(index, why)
                 self._check(self._wrong)
 
+    def share(self, team: Team) -> None:
+        """Count in every process of a team what any of them has set aside. Called by all.
+
+        Raises:
+            DataError: More images are bad than `tolerated`; all raise it.
+        """
+        new = [(index, why) for index, why in self.found().items() if index not in self._shared]
+        if team.size == 1 or team.sum_integers([len(new)]) == [0]:
+            return
+        told: dict[int, str] = {}
+        for each in team.gather_values(new):
+            told = {**dict(each), **told}
+        with self._lock:
+            self._wrong |= told
+            self._shared.update(told)
+            try:
+                self._check(self._wrong)
+            except DataError as err:
+                err.everywhere = True
+                raise
+
     def found(self) -> dict[int, str]:
         """Return the indices of what was set aside until now, and what was wrong with each."""
         with self._lock:
             return dict(sorted(self._wrong.items()))
 
     def restore(self, found: Mapping[int, str]) -> None:
-        """Count what an earlier process set aside too, as `found` gave it."""
+        """Count what earlier processes set aside too, as `found` gave it; the same in all now."""
         with self._lock:
             self._wrong = {**found, **self._wrong}
+            self._shared.update(found)
 
     def report(self) -> SetAside:
         """Return what was set aside until now."""

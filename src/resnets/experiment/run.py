@@ -354,6 +354,7 @@ def _train(
                 parts.ema.update(update.number)
             if due(update.number, _LOG_EVERY, total):
                 diverging.check(journal.log(images), update, folder, team)
+                noting.share(parts, team)
             if due(update.number, every, total):
                 total = _evaluate(parts, recipe, journal, best, update.number)
                 if update.number == total and journal.since_log():  # patience has ended it
@@ -361,6 +362,7 @@ def _train(
             told, save = poll(stop[0] if stop else 0, team.leads and saver.due())
             if (told or save) and update.number < total:
                 diverging.check_state(parts, update, folder, team)
+                noting.share(parts, team)
                 team.led(lambda: saver.save(parts, update.number))  # noqa: B023 - called at once
             bar.advance(images, journal.note)
             if told and update.number < total:
