@@ -275,23 +275,42 @@ def test_on_several_machines_the_runs_folder_is_on_the_first_alone(
         assert [*(machines / "1").iterdir()] == []
 
 
-def test_processes_meet_however_often_each_machine_counts_that_they_were_started(
+def test_processes_that_torchrun_starts_again_go_on_whether_it_counts_a_restart_or_not(
     team, command, machines, tmp_path
 ):
     _, _, tiny = command
-    words = [*tiny(30, batch_images=16), *CALM]
-    statuses, told = team(1, [*words, "--out", tmp_path / "whole"], tmp_path / "said.txt")
+    words, said = [*tiny(30, batch_images=16), *CALM], tmp_path / "said.txt"
+    statuses, told = team(1, [*words, "--out", tmp_path / "whole"], said)
     assert statuses == [0], told
-    job = {"apart": str(machines), "save_after_s": 0.0}
-    # Of the machine whose process was lost torchrun counts a restart, of the other perhaps none.
-    stop = [0, signal.SIGTERM, 0.1, "\ncheckpoints "]
-    statuses, told = team(
-        2, [*words, "--out", "run"], tmp_path / "said.txt", restarts=[0, 0], signal=stop, **job
-    )
-    assert statuses == [143, 143], told
-    statuses, told = team(
-        2, [*words, "--out", "run"], tmp_path / "said.txt", restarts=[0, 1], **job
-    )
-    assert statuses == [0, 0], told
-    assert "continued after update" in told
+    # One machine, which a second joins: torchrun counts no restart. Then a process of that is
+    # lost, and it counts one there alone.
+    for restarts, stop in (([0], [0, 4]), ([0, 0], [1, 9]), ([0, 1], None)):
+        stopping = {} if stop is None else {"terminate_after": stop}
+        statuses, told = team(
+            len(restarts),
+            [*words, "--out", "run"],
+            said,
+            apart=str(machines),
+            restarts=restarts,
+            **stopping,
+        )
+        assert set(statuses) == ({0} if stop is None else {143}), told
+        assert ("continued after update" in told) == (restarts != [0])
     same(machines / "0" / "run", tmp_path / "whole", rel=1e-2)
+
+
+def test_a_run_that_lies_on_another_machine_than_the_first_is_not_begun_anew(
+    team, command, machines, tmp_path
+):
+    _, _, tiny = command
+    words = [*tiny(9, batch_images=16), "--out", "run"]
+    asked = {"apart": str(machines), "restarts": [0, 0]}
+    statuses, told = team(2, words, tmp_path / "said.txt", terminate_after=[0, 2], **asked)
+    assert statuses == [143, 143], told
+    (machines / "0").rename(machines / "2")
+    (machines / "1").rename(machines / "0")
+    (machines / "2").rename(machines / "1")
+    statuses, told = team(2, words, tmp_path / "said.txt", **asked)
+    assert statuses == [2, 2], told
+    assert "resnets: --out run: holds a run on another machine than the first process's" in told
+    assert [*(machines / "0").iterdir()] == []

@@ -70,12 +70,6 @@ def leads() -> bool:
     return here is None or here.rank == 0
 
 
-def restarted() -> bool:
-    """Return whether torchrun started this process because one of this machine was lost."""
-    here = place()
-    return here is not None and here.restarts > 0
-
-
 def first_to_say(message: str) -> bool:
     """Return whether no other process has said this already, so that an error is one line.
 

@@ -88,7 +88,8 @@ def start(
         recipe: What to train.
         data: What to train it on; the recipe is fitted to it.
         name: The recipe's name, for the manifest and the default folder.
-        out: The run's folder; by default the first free one of runs/NAME, runs/NAME-2, ...
+        out: The run's folder; by default the first free one of runs/NAME, runs/NAME-2, ... What
+            torchrun started has to name it, and continues the run that lies there already.
         seed: Of everything random.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
         compiling: "auto" compiles when the run is long enough to win the time back.
@@ -97,7 +98,7 @@ def start(
         tensorboard: Whether TensorBoard's events are written too.
 
     Raises:
-        RunError: `out` holds something already.
+        RunError: `out` holds something already, or, under torchrun, another run.
         DivergedError: A loss was not finite.
         InterruptedRunError: The run was told to stop; it was saved.
     """
@@ -109,9 +110,7 @@ def start(
     with processes.joined() as team:
         where = processes.device(device)
         recipe, why = build.resolved(tasks.fitted(recipe, data), where)
-        (restarted,) = team.sum_integers([launcher.restarted()])  # on whichever machine
-        if restarted and team.led(lambda: _begun_before(out)):
-            assert out is not None
+        if launcher.place() is not None and out is not None and _begun_before(out, team):
             return _resume(out.expanduser(), data, recipe, device, workers, team, seed)
         if out is not None:  # said before minutes are spent on looking at images
             team.led(lambda: manifests.check_free(out))
@@ -228,9 +227,24 @@ def _resume(
         return _train(folder, manifest, parts, own, state, team)
 
 
-def _begun_before(out: Path | None) -> bool:
-    """Tell whether processes that torchrun has started again had begun a run."""
-    return out is not None and (out.expanduser() / MANIFEST).exists()
+def _begun_before(out: Path, team: Team) -> bool:
+    """Tell whether processes that torchrun started before these have begun the run.
+
+    torchrun itself does not tell: that a machine has joined counts as no restart.
+
+    Raises:
+        RunError: They have, and the first process was on another machine then.
+    """
+    here = (out.expanduser() / MANIFEST).exists()
+    (places,) = team.sum_integers([here])
+    if team.led(lambda: here):
+        return True
+    if places:
+        raise RunError(
+            f"--out {out}: holds a run on another machine than the first process's; put it where "
+            "all machines see it, or name a new folder"
+        )
+    return False
 
 
 def _begin(folder: Path, manifest: dict[str, Any], weights: Weights | None) -> dict[str, Any]:
