@@ -9,7 +9,8 @@ from pathlib import Path
 
 def run(script, size, folder):
     """Run a script of the tests, which is given how many processes it forks, and a folder."""
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    places = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
     subprocess.run([sys.executable, script, str(size), folder], env=here, check=True, timeout=120)
 
 

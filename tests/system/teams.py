@@ -4,14 +4,15 @@ Reads a line of JSON for each job from standard input and answers with one:
 
     {"words": [...], "processes": 2, "out": FILE, "save_after_s": 0.05,
      "signal": [RANK, NUMBER, S, SAID], "once_saved_in": FOLDER,
+     "terminate_after": [RANK, UPDATE],
      "apart": FOLDER, "restarts": [0, 1]}
     {"statuses": [0, 0]}
 
 What all processes print goes to FILE. The signal is sent to that process S seconds after they have
 said SAID, which is nothing or where training begins, and, where a folder is named, a state was
-saved in that run which was not there before: how fast the machine is does not matter. Where a
-process is killed, the others are too after some seconds, and all that have not ended after a minute
-and a half.
+saved in that run which was not there before: how fast the machine is does not matter. Or a process
+sends itself SIGTERM once it has done that update. Where a process is killed, the others are too
+after some seconds, and all that have not ended after a minute and a half.
 
 Apart, each process works in a folder of its own, FOLDER/RANK, as on a machine of its own.
 `restarts` is how often each one's torchrun has started its processes again: every machine's counts
@@ -60,12 +61,27 @@ def fork(job, rank, port):
     os.dup2(said, 2)
     if "save_after_s" in job:
         run._SAVE_AFTER_S, run._SAVE_SHARE = job["save_after_s"], 1e9
+    if job.get("terminate_after", [None])[0] == rank:
+        terminate_after(job["terminate_after"][1])
     sys.argv = ["resnets", *job["words"]]
     try:
         main()
     except SystemExit as left:
         sys.stdout.flush()
         os._exit(left.code)  # taking a process down that has imported everything takes a second
+
+
+def terminate_after(number):
+    """Send this process SIGTERM once it has done that update, before the others hear of it."""
+    updates = run.updates
+
+    def watched(*given, **named):
+        for update in updates(*given, **named):
+            if update.number == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield update
+
+    run.updates = watched
 
 
 def states(job):

@@ -13,6 +13,8 @@ import pytest
 
 import samples
 from resnets.core import artifacts
+from resnets.core.division import Share
+from resnets.data.order import Order
 from resnets.experiment import manifests
 from resnets.inference import checkpoints
 
@@ -126,23 +128,41 @@ def test_errors_are_exact_on_sets_that_no_number_of_processes_divides(team, tmp_
     assert 0 < found[0][1][0] < 100
 
 
+def read(updates, parts):
+    """The images of updates of 8 of 24 photos, in parts of 2 without repeats."""
+    order = Order(24, 8, 0)
+    each = [order(number, Share(part, 4, part, 4)) for number in updates for part in parts]
+    return {index for spans in each for _, index_n in spans for index in index_n.tolist()}
+
+
 def test_where_one_process_is_told_to_stop_all_stop_and_any_number_goes_on(team, tmp_path):
-    words = samples.everything(samples.write_photos(tmp_path / "photos"), 40, part_images=2)
+    photos = samples.write_photos(tmp_path / "photos")
+    # One image that the first process has used by the stop, one that the other has, and one that is
+    # no more than read ahead by then.
+    bad = [max(read((1, 2), (0, 1))), min(read((1, 2), (2, 3))), min(read((3,), range(4)))]
+    assert all(index + 1 not in bad for index in bad)  # each is passed over for its own sake alone
+    for index in bad:
+        sorted((photos / "train").glob("*/*"))[index].write_bytes(b"no image")
+    words = [*samples.everything(photos, 12, part_images=2), "--set", "data.repeats=1"]
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     whole, run, said = tmp_path / "whole", tmp_path / "run", tmp_path / "said.txt"
     statuses, told = team(1, [*words, "--out", whole], said, environment=cache)
     assert statuses == [0], told
-    stop = [1, signal.SIGTERM, 0.2, "\ncheckpoints "]  # the one that does not lead
-    statuses, told = team(2, [*words, "--out", run], said, signal=stop, environment=cache)
+    assert values(whole, "set_aside_images") == [3]
+    stop = [1, 1]  # the one that does not lead, whom the others hear an update later
+    statuses, told = team(2, [*words, "--out", run], said, terminate_after=stop, environment=cache)
     assert statuses == [143, 143], told
-    stopped = re.findall(r"^resnets: stopped after update \d+ of 40 and saved", told, re.MULTILINE)
-    assert len(stopped) == 1
+    stopped = re.findall(r"\nresnets: stopped after update (\d+) of 12 and saved", told)
+    assert stopped == ["2"]
+    state = checkpoints.newest_state(run)
+    assert [index for index, _ in state.about["set_aside"]] == sorted(bad[:2])
     for processes in (4, 1):
         copy = shutil.copytree(run, tmp_path / f"by{processes}")
         statuses, told = team(processes, ["train", "--resume", copy], said, environment=cache)
         assert statuses == [0] * processes, told
         assert "note         another number of processes than before: last bits may differ" in told
-        same(copy, whole, rel=1e-2)  # after 40 updates by LAMB
+        same(copy, whole, rel=1e-2)  # after 12 updates by LAMB
+        assert records(copy)[-1] == records(whole)[-1]
         continued = manifests.read(copy)["continued"]
         assert [each["processes"] for each in continued] == [processes]
 
@@ -178,19 +198,17 @@ def test_a_diverged_run_is_said_by_all_processes_at_the_same_update(team, comman
 
 def children_of(process):
     found = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=True
+        ["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False
     )
     return sorted(map(int, found.stdout.split()))
 
 
-def test_torchrun_starts_a_killed_worker_again_and_the_run_ends_as_if_nothing_had_happened(
+def test_torchrun_starts_lost_and_stopped_workers_again_until_it_is_stopped_itself(
     team, command, tmp_path
 ):
     _, environment, tiny = command
-    words = [*map(str, tiny(40, batch_images=16)), *CALM]
+    words = [*map(str, tiny(200, batch_images=16)), *CALM]
     words += ["--set", "part_images=4", "--set", "model.drop_path=0.3"]
-    statuses, said = team(2, [*words, "--out", tmp_path / "whole"], tmp_path / "said.txt")
-    assert statuses == [0, 0], said
     run = tmp_path / "run"
     torchrun = subprocess.Popen(
         [*TORCHRUN, "2", "--max-restarts", "2", HERE / "impatient.py", *words, "--out", run],
@@ -199,14 +217,35 @@ def test_torchrun_starts_a_killed_worker_again_and_the_run_ends_as_if_nothing_ha
         stderr=subprocess.STDOUT,
         text=True,
     )
-    while not (run / "checkpoints").exists():
-        assert torchrun.poll() is None
-        time.sleep(0.02)
-    os.kill(children_of(torchrun.pid)[-1], signal.SIGKILL)
-    said, _ = torchrun.communicate(timeout=120)
-    assert torchrun.returncode == 0, said
-    assert len(re.findall(r"continued after update \d+", said)) == 1
-    assert f"{run}: " in said.splitlines()[-1]
+
+    def wait_for_others(found, known):
+        while not set(found()) - known:
+            assert torchrun.poll() is None
+            time.sleep(0.02)
+
+    def workers():
+        return set(children_of(torchrun.pid))
+
+    def states():
+        return set((run / "checkpoints").glob("update-*"))
+
+    known = set()
+    for number in (signal.SIGKILL, signal.SIGTERM, None):
+        wait_for_others(workers, known)
+        wait_for_others(states, states())
+        known = workers()
+        if number is None:
+            torchrun.terminate()
+        else:
+            os.kill(max(known), number)
+    told, _ = torchrun.communicate(timeout=120)
+    assert torchrun.returncode == 1, told
+    assert len(re.findall(r"continued after update \d+", told)) == 2
+    assert len(re.findall(r"resnets: stopped after update \d+ of 200 and saved", told)) == 2
+    said = tmp_path / "said.txt"
+    for words_now in ([*words, "--out", tmp_path / "whole"], ["train", "--resume", run]):
+        statuses, told = team(2, words_now, said)
+        assert statuses == [0, 0], told
     hashes = {checkpoints.newest(tmp_path / name).weights_sha256 for name in ("whole", "run")}
     assert len(hashes) == 1
     assert records(run) == records(tmp_path / "whole")
@@ -236,23 +275,42 @@ def test_on_several_machines_the_runs_folder_is_on_the_first_alone(
         assert [*(machines / "1").iterdir()] == []
 
 
-def test_processes_meet_however_often_each_machine_counts_that_they_were_started(
+def test_processes_that_torchrun_starts_again_go_on_whether_it_counts_a_restart_or_not(
     team, command, machines, tmp_path
 ):
     _, _, tiny = command
-    words = [*tiny(30, batch_images=16), *CALM]
-    statuses, told = team(1, [*words, "--out", tmp_path / "whole"], tmp_path / "said.txt")
+    words, said = [*tiny(30, batch_images=16), *CALM], tmp_path / "said.txt"
+    statuses, told = team(1, [*words, "--out", tmp_path / "whole"], said)
     assert statuses == [0], told
-    job = {"apart": str(machines), "save_after_s": 0.0}
-    # Of the machine whose process was lost torchrun counts a restart, of the other perhaps none.
-    stop = [0, signal.SIGTERM, 0.1, "\ncheckpoints "]
-    statuses, told = team(
-        2, [*words, "--out", "run"], tmp_path / "said.txt", restarts=[0, 0], signal=stop, **job
-    )
-    assert statuses == [143, 143], told
-    statuses, told = team(
-        2, [*words, "--out", "run"], tmp_path / "said.txt", restarts=[0, 1], **job
-    )
-    assert statuses == [0, 0], told
-    assert "continued after update" in told
+    # One machine, which a second joins: torchrun counts no restart. Then a process of that is
+    # lost, and it counts one there alone.
+    for restarts, stop in (([0], [0, 4]), ([0, 0], [1, 9]), ([0, 1], None)):
+        stopping = {} if stop is None else {"terminate_after": stop}
+        statuses, told = team(
+            len(restarts),
+            [*words, "--out", "run"],
+            said,
+            apart=str(machines),
+            restarts=restarts,
+            **stopping,
+        )
+        assert set(statuses) == ({0} if stop is None else {143}), told
+        assert ("continued after update" in told) == (restarts != [0])
     same(machines / "0" / "run", tmp_path / "whole", rel=1e-2)
+
+
+def test_a_run_that_lies_on_another_machine_than_the_first_is_not_begun_anew(
+    team, command, machines, tmp_path
+):
+    _, _, tiny = command
+    words = [*tiny(9, batch_images=16), "--out", "run"]
+    asked = {"apart": str(machines), "restarts": [0, 0]}
+    statuses, told = team(2, words, tmp_path / "said.txt", terminate_after=[0, 2], **asked)
+    assert statuses == [143, 143], told
+    (machines / "0").rename(machines / "2")
+    (machines / "1").rename(machines / "0")
+    (machines / "2").rename(machines / "1")
+    statuses, told = team(2, words, tmp_path / "said.txt", **asked)
+    assert statuses == [2, 2], told
+    assert "resnets: --out run: holds a run on another machine than the first process's" in told
+    assert [*(machines / "0").iterdir()] == []

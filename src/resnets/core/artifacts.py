@@ -163,13 +163,23 @@ def sha256_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON object to a journal.
+    """Append one JSON object to a journal; `sync` then puts it on the disk.
 
     Raises:
         StorageError: It could not be written.
     """
     with storing(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Put a file on the disk as it stands.
+
+    Raises:
+        StorageError: It could not be written.
+    """
+    with storing(path), path.open("ab") as file:
+        os.fsync(file.fileno())
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

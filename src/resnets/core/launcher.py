@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+# Of what a process may do while others wait for it: fetch weights over a slow line, look at a
+# million images for a first last layer. torch would wait for minutes. Who ends is noticed at once
+# all the same, by torchrun and by a connection that breaks.
+LONGEST_WORK: Final = timedelta(days=1)
+
 _RANK: Final = "RANK"
 _SIZE: Final = "WORLD_SIZE"
 _LOCAL_RANK: Final = "LOCAL_RANK"
@@ -21,7 +26,7 @@ _ADDRESS: Final = "MASTER_ADDR"
 _PORT: Final = "MASTER_PORT"
 _RESTARTS: Final = "TORCHELASTIC_RESTART_COUNT"
 _PATIENCE: Final = timedelta(seconds=3)
-_MEETING: Final = timedelta(minutes=10)
+_CONNECTING: Final = timedelta(minutes=10)
 _PAUSE_S: Final = 0.02
 
 
@@ -65,12 +70,6 @@ def leads() -> bool:
     return here is None or here.rank == 0
 
 
-def restarted() -> bool:
-    """Return whether torchrun started this process because one of this machine was lost."""
-    here = place()
-    return here is not None and here.restarts > 0
-
-
 def first_to_say(message: str) -> bool:
     """Return whether no other process has said this already, so that an error is one line.
 
@@ -101,7 +100,8 @@ def store() -> Any:
     """
     here = place()
     assert here is not None
-    notes = _notes(here, keep=here.rank == 0 and not _kept_by_torchrun(), timeout=_MEETING)
+    notes = _notes(here, keep=here.rank == 0 and not _kept_by_torchrun(), timeout=_CONNECTING)
+    notes.set_timeout(LONGEST_WORK)
     return _within(notes, meet(notes, here.rank, here.size))
 
 
@@ -127,7 +127,7 @@ def meet(notes: Any, rank: int, size: int) -> str:
             sign = notes.get(f"{own}/{other}").decode()  # waits for it
             notes.set(f"{own}/{other}/{sign}", "")
         return own
-    answered, ends = "", time.monotonic() + _MEETING.total_seconds()
+    answered, ends = "", time.monotonic() + LONGEST_WORK.total_seconds()
     while time.monotonic() < ends:
         name: str = notes.get("meeting").decode()
         if name != answered:

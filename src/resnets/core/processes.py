@@ -33,11 +33,13 @@ class Team:
         rank: This process's number in the team, from 0.
         size: How many there are.
         group: torch's name for them; None for all that torchrun started.
+        patient: torch's name for them where they wait for the leader; by default `group`.
     """
 
     rank: int = 0
     size: int = 1
     group: Any = None
+    patient: Any = None
 
     @property
     def leads(self) -> bool:
@@ -79,8 +81,19 @@ class Team:
             distributed.all_gather(parts, tensor, group=self.group)
         return torch.stack(parts)
 
+    def gather_values(self, value: T) -> list[T]:
+        """Return every process's JSON value in the order of ranks, all as JSON gives them back."""
+        content = json.dumps(value).encode()
+        sizes = self.gather(torch.tensor([len(content)])).flatten().tolist()
+        padded = torch.zeros(max(sizes), dtype=torch.uint8)
+        padded[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        rows = zip(self.gather(padded), sizes, strict=True)
+        return [json.loads(row[:size].numpy().tobytes()) for row, size in rows]
+
     def led(self, work: Callable[[], T]) -> T:
         """Let the leader alone do something, and return in every process what came of it.
+
+        The others wait for it, however long it takes.
 
         Args:
             work: Returns JSON values; the others get them as JSON gives them back.
@@ -137,13 +150,14 @@ class Team:
         """Return the leader's bytes."""
         from torch import distributed
 
+        group = self.group if self.patient is None else self.patient
         with _connected():
             length = torch.tensor([len(content)])
-            distributed.broadcast(length, src=0, group=self.group)
+            distributed.broadcast(length, group=group, group_src=0)
             data = torch.zeros(int(length), dtype=torch.uint8)
             if self.leads and content:
                 data.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-            distributed.broadcast(data, src=0, group=self.group)
+            distributed.broadcast(data, group=group, group_src=0)
         return data.numpy().tobytes()
 
 
@@ -210,8 +224,9 @@ def joined() -> Iterator[Team]:
             rank=here.rank,
             world_size=here.size,
         )
+        patient = distributed.new_group(timeout=launcher.LONGEST_WORK, backend="gloo")
     try:
-        yield Team(here.rank, here.size)
+        yield Team(here.rank, here.size, patient=patient)
     except ResNetsError as err:
         # After another error the others may be gone, and taking leave of them would wait for them.
         if err.everywhere:

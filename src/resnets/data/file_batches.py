@@ -138,7 +138,9 @@ class FileBatches:
     def _read(self, number: int, share: Share) -> tuple["_Reading", list[int]]:
         """Wait for a share, while the next ones are read."""
         reading = self._ahead.take(number, share)
-        return reading, reading.wait()
+        used, wrong = reading.wait()
+        self.aside.count(wrong)
+        return reading, used
 
     def _begin(self, number: int, share: Share) -> "_Reading":
         """Choose what is done to each image of a share, and let the threads begin."""
@@ -177,16 +179,18 @@ class FileBatches:
 
     def _fill(
         self, pixels_nhwc: np.ndarray, todo: list[tuple[int, Cut, tuple[Operation, ...]]]
-    ) -> list[int]:
-        """Read and cut some images; return which they were in the end."""
-        used = []
+    ) -> tuple[list[int], dict[int, str]]:
+        """Read and cut some images; return which they were in the end, and which were bad."""
+        used: list[int] = []
+        wrong: dict[int, str] = {}
         for pixels_hwc, (index, cut, chosen) in zip(pixels_nhwc, todo, strict=True):
-            view_hwc, found = self.aside.readable(index, partial(self._view, cut))
+            view_hwc, found, bad = self.aside.readable(index, partial(self._view, cut))
             if self.augmentation.policy is not None:  # which sees the image flipped
                 view_hwc = operations.apply(view_hwc[:, ::-1] if cut.flip else view_hwc, chosen)
             pixels_hwc[:] = view_hwc
             used.append(found)
-        return used
+            wrong |= bad
+        return used, wrong
 
     def _view(self, cut: Cut, content: bytes, name: str) -> np.ndarray:
         how = self.augmentation.cut.interpolation
@@ -267,17 +271,19 @@ class _Reading:
     """Images that are being read: the pixels to come, and what is then done to them."""
 
     pixels_nhwc: Tensor
-    tasks: list[Future[list[int]]]
+    tasks: list[Future[tuple[list[int], dict[int, str]]]]
     flipped: list[int]
     light_n3: np.ndarray | None
     erased_n4: np.ndarray | None
 
-    def wait(self) -> list[int]:
-        """Wait for the pixels, and return of which images they are.
+    def wait(self) -> tuple[list[int], dict[int, str]]:
+        """Wait for the pixels; return of which images they are, and which could not be read.
 
         What went wrong with the first image that went wrong is raised.
         """
-        return [index for task in self.tasks for index in task.result()]
+        done = [task.result() for task in self.tasks]
+        wrong = {index: why for _, bad in done for index, why in bad.items()}
+        return [index for used, _ in done for index in used], wrong
 
     def cancel(self) -> None:
         """Begin nothing more of it."""

@@ -93,6 +93,7 @@ def _counted(aside: SettingAside, wanted: Preprocess, team: Team) -> tuple[Tenso
             bar.advance(len(part))
     team.sum_([torch.from_numpy(total_hwc)])  # in place, in the array's own memory
     (counted,) = team.sum_integers([counted])
+    aside.share(team)
     if not counted:
         raise DataError(f"{aside.report()}; there is nothing to train on")
     return torch.from_numpy(total_hwc / (255 * counted)).float(), counted

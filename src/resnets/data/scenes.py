@@ -22,6 +22,10 @@ from resnets.data.order import Order
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from resnets.data.setting_aside import SettingAside
 
+# An image scaled, uint8 (height, width, 3), its objects in pixels of that, and which images could
+# not be read and are not in its place.
+_Read = tuple[Tensor, Objects, dict[int, str]]
+
 
 @spec
 class Scaling:
@@ -158,9 +162,14 @@ class SceneBatches:
         Raises:
             DataError: More images cannot be read than training puts up with.
         """
-        return [self._ready(*task.result()) for task in self._ahead.take(number, share)]
+        made = []
+        for task in self._ahead.take(number, share):
+            image_hwc, objects, wrong = task.result()
+            self.aside.count(wrong)
+            made.append(self._ready(image_hwc, objects))
+        return made
 
-    def _begin(self, number: int, share: Share) -> list[Future[tuple[Tensor, Objects]]]:
+    def _begin(self, number: int, share: Share) -> list[Future[_Read]]:
         tasks = []
         for epoch, index_n in self.order(number, share):
             flip_n = random.integers(
@@ -170,22 +179,23 @@ class SceneBatches:
                 tasks.append(self._pool.submit(self._read, index, bool(flip) and self.flip))
         return tasks
 
-    def _read(self, index: int, flip: bool) -> tuple[Tensor, Objects]:
-        """Return an image scaled, uint8 (height, width, 3), and its objects in pixels of that."""
-        (image_hwc, stored), found = self.aside.readable(index, partial(_decoded, self.scaling))
+    def _read(self, index: int, flip: bool) -> _Read:
+        """Return an image scaled, and what else `_Read` says."""
+        read, found, wrong = self.aside.readable(index, partial(_decoded, self.scaling))
+        image_hwc, stored = read
         size = (image_hwc.shape[1], image_hwc.shape[0])
         objects = self.files.objects[found].within(*stored)
         objects = scaled(objects, size[0] / stored[0], size[1] / stored[1])
         if flip:
             image_hwc, objects = image_hwc.flip(1), flipped(objects, size[0])
-        return image_hwc, objects
+        return image_hwc, objects, wrong
 
     def _ready(self, image_hwc: Tensor, objects: Objects) -> Scene:
         on_device = image_hwc.to(self.device, non_blocking=True)
         return Scene(self.scaling.prepare(on_device), moved(objects, self.device))
 
 
-def _give_up(tasks: Iterable[Future[tuple[Tensor, Objects]]]) -> None:
+def _give_up(tasks: Iterable[Future[_Read]]) -> None:
     for task in tasks:
         task.cancel()
 

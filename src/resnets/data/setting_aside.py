@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from resnets.core.errors import DataError
+from resnets.core.processes import Team
 
 T = TypeVar("T")
 
@@ -70,13 +71,19 @@ class SettingAside:
     def __init__(self, files: Files) -> None:
         self.files = files
         self._wrong: dict[int, str] = {}
+        self._shared: set[int] = set()
+        self._refusal: str | None = None
+        self._most = tolerated(len(files.names))
         self._lock = threading.Lock()
 
-    def readable(self, index: int, decode: Callable[[bytes, str], T]) -> tuple[T, int]:
+    def readable(
+        self, index: int, decode: Callable[[bytes, str], T]
+    ) -> tuple[T, int, dict[int, str]]:
         """Return an image decoded, or the first after it that can be; and the index of which.
 
         Nothing is remembered of which files are bad, so the answer depends on the files and
-        `decode` alone. The label is that of the index returned.
+        `decode` alone. The label is that of the index returned. What had to be passed over, and
+        why, comes third: it is not counted yet, for what is read ahead may never be used.
 
         Args:
             index: Of the image that is wanted.
@@ -86,11 +93,16 @@ class SettingAside:
             DataError: More images are bad than `tolerated`, or there is no other.
         """
         images = len(self.files.names)
+        wrong: dict[int, str] = {}
         for candidate in (*range(index, images), *range(index)):
-            made = self.attempt(candidate, decode)
-            if made is not None:
-                return made, candidate
-        raise DataError(f"none of {images:,} training images can be read; {self._said()}")
+            try:
+                return self._decoded(candidate, decode), candidate, wrong
+            except DataError as err:
+                wrong[candidate] = str(err)
+            if self._refusal is not None:  # said already; no thread looks on, file after file
+                raise DataError(self._refusal)
+            self._check(wrong)
+        raise DataError(f"none of {images:,} training images can be read; {self._said(wrong)}")
 
     def attempt(self, index: int, decode: Callable[[bytes, str], T]) -> T | None:
         """Return an image decoded; None where it is set aside, as for what skips bad ones.
@@ -99,39 +111,77 @@ class SettingAside:
             DataError: More images are bad than `tolerated`.
         """
         try:
-            return decode(self.files.read(index), self.files.names[index])
+            return self._decoded(index, decode)
         except DataError as err:
-            self._set_aside(index, err)
+            self.count({index: str(err)})
             return None
+
+    def count(self, wrong: Mapping[int, str]) -> None:
+        """Count images as set aside, now that others are used in their place.
+
+        Args:
+            wrong: Their indices, and what is wrong with each, as `readable` gives them.
+
+        Raises:
+            DataError: More images are bad than `tolerated`.
+        """
+        with self._lock:
+            for index, why in wrong.items():
+                if len(self._wrong) <= self._most:  # one too many says enough
+                    self._wrong.setdefault(index, why)
+                self._check(self._wrong)
+
+    def share(self, team: Team) -> None:
+        """Count in every process of a team what any of them has set aside. Called by all.
+
+        Raises:
+            DataError: More images are bad than `tolerated`; all raise it.
+        """
+        new = [(index, why) for index, why in self.found().items() if index not in self._shared]
+        if team.size == 1 or team.sum_integers([len(new)]) == [0]:
+            return
+        told: dict[int, str] = {}
+        for each in team.gather_values(new):
+            told = {**dict(each), **told}
+        with self._lock:
+            self._wrong |= told
+            self._shared.update(told)
+            try:
+                self._check(self._wrong)
+            except DataError as err:
+                err.everywhere = True
+                raise
 
     def found(self) -> dict[int, str]:
         """Return the indices of what was set aside until now, and what was wrong with each."""
         with self._lock:
-            return dict(self._wrong)
+            return dict(sorted(self._wrong.items()))
 
     def restore(self, found: Mapping[int, str]) -> None:
-        """Count what an earlier process set aside too, as `found` gave it."""
+        """Count what earlier processes set aside too, as `found` gave it; the same in all now."""
         with self._lock:
             self._wrong = {**found, **self._wrong}
+            self._shared.update(found)
 
     def report(self) -> SetAside:
         """Return what was set aside until now."""
-        with self._lock:
-            found = sorted(self._wrong.items())
-        first = tuple((self.files.names[index], why) for index, why in found[:_LISTED])
-        return SetAside(len(found), len(self.files.names), first)
+        return self._report(self.found())
 
-    def _set_aside(self, index: int, err: DataError) -> None:
-        most = tolerated(len(self.files.names))
-        with self._lock:
-            if len(self._wrong) <= most:  # one too many says enough, whoever meets another
-                self._wrong.setdefault(index, str(err))
-            too_many = len(self._wrong) > most
-        if too_many:
-            raise DataError(f"{self._said()}; training puts up with {most:,}") from err
+    def _decoded(self, index: int, decode: Callable[[bytes, str], T]) -> T:
+        return decode(self.files.read(index), self.files.names[index])
 
-    def _said(self) -> str:
-        return f"{self.report()}; put good ones in their place (`resnets data check` names all)"
+    def _check(self, wrong: Mapping[int, str]) -> None:
+        if len(wrong) > self._most:
+            self._refusal = f"{self._said(wrong)}; training puts up with {self._most:,}"
+            raise DataError(self._refusal)
+
+    def _said(self, wrong: Mapping[int, str]) -> str:
+        told = self._report(wrong)
+        return f"{told}; put good ones in their place (`resnets data check` names all)"
+
+    def _report(self, wrong: Mapping[int, str]) -> SetAside:
+        first = [(self.files.names[index], why) for index, why in sorted(wrong.items())[:_LISTED]]
+        return SetAside(len(wrong), len(self.files.names), tuple(first))
 
 
 def tolerated(images: int) -> int:

@@ -106,6 +106,11 @@ class Journal:
         if not self.path.exists():
             artifacts.write_lines(self.path, self.records)
 
+    def sync(self) -> None:
+        """Put it on the disk, so that no state is there that knows of more than it."""
+        self.keep()
+        artifacts.sync(self.path)
+
     def _store_last(self) -> None:
         if self.path.exists():
             artifacts.append_line(self.path, self.records[-1])

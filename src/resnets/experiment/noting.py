@@ -37,19 +37,27 @@ def beginning(classes: Sequence[str], parts: Parts) -> None:
         _say(f"annotations put right or left out: {told}; `resnets data check` shows each")
 
 
+def share(parts: Parts, team: Team) -> None:
+    """Let all processes know which images any of them has set aside. Called by every process.
+
+    Raises:
+        DataError: More are than training puts up with.
+    """
+    if parts.aside is not None:
+        parts.aside.share(team)
+
+
 def end(parts: Parts, journal: Journal, number: int, team: Team) -> None:
     """Say which images were set aside, and write down how many. Called by every process."""
     if parts.aside is None:
         return
-    bad_n = torch.zeros(len(parts.train), dtype=torch.uint8)
-    bad_n[list(parts.aside.found())] = 1
-    images = int(team.gather(bad_n).amax(0).sum())
-    if not images:
+    parts.aside.share(team)
+    told = parts.aside.report()
+    if not told.images:
         return
-    journal.write(number, {SET_ASIDE: images})
+    journal.write(number, {SET_ASIDE: told.images})
     if team.leads:
-        others = f"; {images:,} by all processes" if team.size > 1 else ""
-        _say(f"{parts.aside.report()}{others}")
+        _say(str(told))
 
 
 class Forecast:

@@ -88,7 +88,8 @@ def start(
         recipe: What to train.
         data: What to train it on; the recipe is fitted to it.
         name: The recipe's name, for the manifest and the default folder.
-        out: The run's folder; by default the first free one of runs/NAME, runs/NAME-2, ...
+        out: The run's folder; by default the first free one of runs/NAME, runs/NAME-2, ... What
+            torchrun started has to name it, and continues the run that lies there already.
         seed: Of everything random.
         device: "cpu", "cuda", "cuda:1"; by default a GPU where there is one.
         compiling: "auto" compiles when the run is long enough to win the time back.
@@ -97,7 +98,7 @@ def start(
         tensorboard: Whether TensorBoard's events are written too.
 
     Raises:
-        RunError: `out` holds something already.
+        RunError: `out` holds something already, or, under torchrun, another run.
         DivergedError: A loss was not finite.
         InterruptedRunError: The run was told to stop; it was saved.
     """
@@ -110,9 +111,7 @@ def start(
     with processes.joined() as team:
         where = processes.device(device)
         recipe, why = build.resolved(tasks.fitted(recipe, data), where)
-        (restarted,) = team.sum_integers([launcher.restarted()])  # on whichever machine
-        if restarted and team.led(lambda: _begun_before(out)):
-            assert out is not None
+        if launcher.place() is not None and out is not None and _begun_before(out, team):
             return _resume(out.expanduser(), data, recipe, device, workers, team, seed)
         if out is not None:  # said before minutes are spent on looking at images
             team.led(lambda: manifests.check_free(out))
@@ -230,9 +229,24 @@ def _resume(
         return _train(folder, manifest, parts, own, state, team)
 
 
-def _begun_before(out: Path | None) -> bool:
-    """Tell whether processes that torchrun has started again had begun a run."""
-    return out is not None and (out.expanduser() / MANIFEST).exists()
+def _begun_before(out: Path, team: Team) -> bool:
+    """Tell whether processes that torchrun started before these have begun the run.
+
+    torchrun itself does not tell: that a machine has joined counts as no restart.
+
+    Raises:
+        RunError: They have, and the first process was on another machine then.
+    """
+    here = (out.expanduser() / MANIFEST).exists()
+    (places,) = team.sum_integers([here])
+    if team.led(lambda: here):
+        return True
+    if places:
+        raise RunError(
+            f"--out {out}: holds a run on another machine than the first process's; put it where "
+            "all machines see it, or name a new folder"
+        )
+    return False
 
 
 def _begin(folder: Path, manifest: dict[str, Any], weights: Weights | None) -> dict[str, Any]:
@@ -300,11 +314,11 @@ class _Saver:
         report.curves(self.journal.records, self.folder / CURVES, title=self.folder.name)
 
     def _mend(self) -> None:
-        """Write again what somebody removed while the run went on: all of it is in memory."""
+        """Put all before it on the disk; what somebody removed is written again, from memory."""
         if not (self.folder / MANIFEST).exists():
             sys.stderr.write(f"note         {self.folder} was removed, and is written again\n")
             manifests.write(self.folder, self.manifest)
-        self.journal.keep()
+        self.journal.sync()
 
 
 def _train(
@@ -356,6 +370,7 @@ def _train(
                 parts.ema.update(update.number)
             if due(update.number, _LOG_EVERY, total):
                 diverging.check(journal.log(images), update, folder, team)
+                noting.share(parts, team)
             if due(update.number, every, total):
                 total = _evaluate(parts, recipe, journal, best, update.number)
                 if update.number == total and journal.since_log():  # patience has ended it
@@ -363,6 +378,7 @@ def _train(
             told, save = poll(stop[0] if stop else 0, team.leads and saver.due())
             if (told or save) and update.number < total:
                 diverging.check_state(parts, update, folder, team)
+                noting.share(parts, team)
                 team.led(lambda: saver.save(parts, update.number))  # noqa: B023 - called at once
             bar.advance(images, journal.note)
             if told and update.number < total:

@@ -33,7 +33,6 @@ def told(monkeypatch):
 def test_a_process_by_itself_has_no_place_and_leads():
     assert launcher.place() is None
     assert launcher.leads()
-    assert not launcher.restarted()
     assert launcher.first_to_say("anything")
 
 
@@ -41,10 +40,8 @@ def test_a_process_of_torchrun_has_the_place_that_it_was_told(told):
     told()
     assert launcher.place() == Place(rank=3, size=8, local_rank=1, local_size=2, restarts=2)
     assert not launcher.leads()
-    assert launcher.restarted()
     told(RANK="0", TORCHELASTIC_RESTART_COUNT=None)
     assert launcher.leads()
-    assert not launcher.restarted()
 
 
 @pytest.mark.parametrize("missing", [name for name in TOLD if not name.startswith("TORCH")])

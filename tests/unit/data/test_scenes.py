@@ -121,6 +121,22 @@ def test_in_the_place_of_an_image_that_cannot_be_read_stands_another_with_its_ow
     assert list(made.aside.found()) == [2]
 
 
+def test_only_what_could_not_be_read_of_batches_that_were_used_is_counted(files):
+    def read(index):
+        read_n.append(index)
+        return b"no image" if index in bad else files.read(index)
+
+    for bad in ({0}, {1}, {2}, {3}, {4}, {5}):
+        read_n = []
+        broken = AnnotatedFiles(files.names, files.ids, files.objects, read)
+        made = batches(broken, batch_images=1)
+        used = {made.order(1)[0][1].item()}
+        made(1)
+        made._pool.shutdown()  # waits for what is read ahead
+        assert len(set(read_n)) >= 4
+        assert made.aside.found().keys() == bad & used
+
+
 def test_objects_scale_with_their_areas_and_flip_back_to_themselves():
     objects = row_objects((10, 20, 30, 60, 1))
     half = scenes.scaled(objects, 0.5, 0.25)

@@ -25,7 +25,7 @@ def number(content, name):
 
 def test_a_good_image_is_itself_and_nothing_is_reported():
     aside = SettingAside(files(5))
-    assert [aside.readable(i, number) for i in range(5)] == [(i, i) for i in range(5)]
+    assert [aside.readable(i, number) for i in range(5)] == [(i, i, {}) for i in range(5)]
     assert aside.report().images == 0
     assert str(aside.report()) == "0 of 5 training images cannot be read"
 
@@ -35,11 +35,22 @@ def test_for_a_bad_image_the_next_good_one_stands_in_round_the_end():
     assert [aside.readable(i, number)[1] for i in range(6)] == [0, 3, 3, 3, 4, 0]
 
 
-def test_the_report_counts_what_was_met_and_names_the_first_with_reasons():
+def test_what_was_passed_over_is_named_with_reasons_and_not_counted_before_it_is_said():
+    aside = SettingAside(files(6, bad=(1, 2, 5)))
+    _, _, wrong = aside.readable(1, number)
+    said = {i: f"c/{i}.png: not an image of a format that can be read" for i in (1, 2)}
+    assert wrong == said
+    assert aside.found() == {}
+    for _ in range(2):
+        aside.count(wrong)
+        assert aside.found() == said
+
+
+def test_the_report_counts_what_was_used_and_names_the_first_with_reasons():
     aside = SettingAside(files(2000, bad=range(40, 55)))
-    aside.readable(50, number)
+    aside.count(aside.readable(50, number)[2])
     assert aside.report().images == 5
-    aside.readable(40, number)
+    aside.count(aside.readable(40, number)[2])
     found = aside.report()
     assert (found.images, found.of) == (15, 2000)
     assert [name for name, _ in found.first] == [f"c/{i}.png" for i in range(40, 50)]
@@ -66,10 +77,11 @@ def test_one_percent_may_be_bad_and_ten_always(count, most):
 def test_one_more_than_is_tolerated_stops_with_the_first_names_and_what_to_do():
     aside = SettingAside(files(200, bad=range(100, 111)))
     for index in range(109, 99, -1):
-        aside.readable(111, number)
         assert aside.attempt(index, number) is None
+    assert aside.readable(111, number)[1] == 111
+    _, _, wrong = aside.readable(110, number)
     with pytest.raises(DataError) as caught:
-        aside.readable(110, number)
+        aside.count(wrong)
     message = str(caught.value)
     assert message.startswith("11 of 200 training images cannot be read (c/100.png: not an image")
     assert "and 8 more" in message
@@ -93,8 +105,10 @@ def test_a_file_that_cannot_be_read_from_its_place_is_set_aside_too(tmp_path):
 
     gone = ImageFiles(("0.png", "1.png"), torch.arange(2), read)
     aside = SettingAside(gone)
-    assert aside.readable(0, number) == (ord("1"), 1)
-    assert aside.report().first == (("0.png", "/there/0.png: cannot be read (Permission denied)"),)
+    told = "/there/0.png: cannot be read (Permission denied)"
+    assert aside.readable(0, number) == (ord("1"), 1, {0: told})
+    assert aside.attempt(0, number) is None
+    assert aside.report().first == (("0.png", told),)
 
 
 def test_a_mistake_of_our_own_is_not_taken_for_a_bad_image():
@@ -107,39 +121,57 @@ def test_a_mistake_of_our_own_is_not_taken_for_a_bad_image():
 
 def test_any_way_of_decoding_may_be_used_and_says_itself_what_is_bad(shelf):
     some = SettingAside(shelf(4, damaged=(2,)).files())
-    image, used = some.readable(2, images.decode)
-    assert (image.size, used) == ((15, 27), 3)
+    image, used, wrong = some.readable(2, images.decode)
+    assert (image.size, used, list(wrong)) == ((15, 27), 3, [2])
 
     def upper_half(content, name):  # a decoder that never sees the damage of image 2
         return content[:4]
 
-    assert some.readable(2, upper_half) == (b"no i", 2)
+    assert some.readable(2, upper_half) == (b"no i", 2, {})
 
 
 def test_threads_that_meet_bad_files_in_any_order_get_the_same_images_and_report():
     bad = (0, 1, 2, 7, 9)
     one_by_one = SettingAside(files(12, bad))
     expected = [one_by_one.readable(i, number) for i in range(12)]
+    assert {i: why for _, _, wrong in expected for i, why in wrong.items()}.keys() == set(bad)
     for backwards in (False, True):
         aside, together = SettingAside(files(12, bad)), threading.Barrier(4)
 
         def work(i, aside=aside, together=together):
             together.wait(timeout=10)
+            aside.attempt(i, number)
             return aside.readable(i, number)
 
         order = range(11, -1, -1) if backwards else range(12)
         with ThreadPoolExecutor(4) as pool:
             made = dict(zip(order, pool.map(work, order), strict=True))
         assert [made[i] for i in range(12)] == expected
-        assert aside.report() == one_by_one.report()
+        assert list(aside.found()) == list(bad)
 
 
-def test_past_the_limit_the_message_is_the_same_whoever_meets_another():
-    aside = SettingAside(files(30, bad=range(25)))
+def test_past_the_limit_the_message_is_the_same_whoever_meets_another_and_nobody_looks_on():
+    many = files(30, bad=range(30))
+    read = []
+    aside = SettingAside(ImageFiles(many.names, many.labels_n, lambda i: read.append(i) or b""))
     said = set()
-    for index in range(3):
+    for index in (0, 5, 10):
         with pytest.raises(DataError) as caught:
-            aside.readable(index * 5, number)
+            aside.readable(index, number)
+        said.add(str(caught.value))
+    assert len(said) == 1
+    assert said.pop().startswith("11 of 30 training images cannot be read")
+    assert read == [*range(11), 5, 10]
+    assert aside.report().images == 0
+
+
+def test_past_the_limit_no_more_are_counted():
+    aside = SettingAside(files(30))
+    aside.count(dict.fromkeys(range(10), "bad"))
+    said = set()
+    for index in (15, 14, 15):
+        with pytest.raises(DataError) as caught:
+            aside.count({index: "bad"})
         said.add(str(caught.value))
     assert len(said) == 1
     assert aside.report().images == 11

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,28 @@ def test_a_run_that_vanishes_and_is_then_killed_goes_on_where_it_was_saved_again
     run.resume(folder)
     assert weights(folder) == weights(finished.folder)
     assert journal(folder) == journal(finished.folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux of which file a handle is")
+def test_the_journal_is_on_the_disk_as_it_stands_before_each_state_and_the_finished_network(
+    tiny, train, loop, tmp_path, monkeypatch
+):
+    folder, synced = tmp_path / "run", []
+
+    def watched(handle, fsync=os.fsync):
+        fsync(handle)
+        lines = folder / "journal.jsonl"
+        told = lines.read_text() if lines.exists() else ""
+        synced.append((Path(f"/proc/self/fd/{handle}").readlink().name, told))
+
+    loop.save_after(2, 6)
+    monkeypatch.setattr(os, "fsync", watched)
+    train(tiny, folder)
+    states = [at for at, (name, _) in enumerate(synced) if name.endswith(".safetensors.partial")]
+    assert len(states) == 3
+    for at in states:
+        assert synced[at - 1] == ("journal.jsonl", synced[at][1])
+    assert len({told for _, told in synced}) > 3
 
 
 # A full disk.

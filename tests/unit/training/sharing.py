@@ -4,18 +4,22 @@ Forks SIZE processes, which connect as under torchrun. Each writes FOLDER/RANK.p
 what it found. In a folder of one process there is what one alone computes.
 """
 
+import contextlib
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from forked import connected
 from resnets.core import processes
 from resnets.core.division import divide
 from resnets.core.errors import DataError, ResNetsError
 from resnets.core.processes import Poll
+from resnets.data.files import ImageFiles
+from resnets.data.setting_aside import SettingAside, tolerated
 from resnets.models.blocks import DropPath
 from resnets.training import averages, synchronised
 
@@ -85,6 +89,24 @@ def led(team):
     return None
 
 
+def setting_aside(team):
+    """What is known to be set aside after sharing, twice, and what too much of it says."""
+    aside = SettingAside(ImageFiles(tuple(map(str, range(40))), torch.arange(40), bytes))
+    aside.restore({39: "long ago"})
+    told = []
+    for bad in ([0, 2 + team.rank], [1, 9 + team.rank] if team.leads else []):
+        aside.count(dict.fromkeys(bad, f"by {team.rank}"))
+        aside.share(team)
+        told.append(aside.found())
+    first, room = 10 + 5 * team.rank, tolerated(40) - len(aside.found())
+    aside.count(dict.fromkeys(range(first, first + room), "more"))
+    try:
+        aside.share(team)
+    except DataError as err:
+        return told, str(err), err.everywhere
+    return told, "", False
+
+
 def poll(team):
     """Rank 1 wishes at its second call, rank 0 at its third; they reach their calls apart."""
     ask, heard = Poll(team), []
@@ -92,6 +114,23 @@ def poll(team):
         time.sleep(0.02 * team.rank)
         heard.append(ask(15 * (team.rank == 1 and call == 1), int(team.leads and call == 2)))
     return heard
+
+
+def waiting(team):
+    """The leader works for longer than sums are waited for."""
+    with giving_up_after(timedelta(seconds=0.5)):
+        return team.led(lambda: time.sleep(1) or "done")
+
+
+@contextlib.contextmanager
+def giving_up_after(timeout):
+    """Let what processes compute together be waited for so long, and not for half an hour."""
+    if not distributed.is_initialized():
+        yield
+        return
+    distributed.distributed_c10d._set_pg_timeout(timeout)
+    yield
+    distributed.distributed_c10d._set_pg_timeout(distributed.constants.default_pg_timeout)
 
 
 def compute(team):
@@ -107,10 +146,14 @@ def compute(team):
         "gathered": team.gather(torch.tensor([team.rank])).tolist(),
         "integers": team.sum_integers([2**53 + 1, team.rank]),
         "pair": (pair.rank, pair.size, pair.sum_integers([team.rank])),
+        "pair led": pair.led(lambda: team.rank),
+        "waiting": waiting(team),
         "led": led(team),
         "tensors": team.share_tensors(
             {"a": torch.arange(3), "b": torch.tensor(1.5)} if team.leads else None
         ),
+        "values": team.gather_values({"rank": "é" * team.rank}),
+        "aside": setting_aside(team),
         "poll": poll(team) if team.size > 1 else None,
         "batch norm": batch_norm(team),
         "batch norm, bfloat16": batch_norm(team, torch.bfloat16),

@@ -67,10 +67,35 @@ def test_what_the_leader_does_is_done_once_and_all_hear_how_it_went(team):
         assert (message, status) == ("a bad image", 2)
 
 
+def test_neighbours_have_a_leader_of_their_own(found):
+    assert [each["pair led"] for each in found[4]] == [0, 0, 2, 2]
+
+
+def test_what_the_leader_does_alone_may_take_longer_than_a_sum(team):
+    assert [each["waiting"] for each in team] == ["done"] * len(team)
+
+
 def test_the_leaders_tensors_are_everybodys(team):
     for each in team:
         assert each["tensors"]["a"].tolist() == [0, 1, 2]
         assert each["tensors"]["b"].item() == 1.5
+
+
+def test_values_of_any_length_are_gathered_in_order(team):
+    for each in team:
+        assert each["values"] == [{"rank": "é" * rank} for rank in range(len(team))]
+
+
+def test_what_any_process_has_set_aside_is_counted_in_all_and_too_much_ends_all_alike(team):
+    size = len(team)
+    first = {0: "by 0"} | {2 + rank: f"by {rank}" for rank in range(size)} | {39: "long ago"}
+    second = first | {1: "by 0", 9: "by 0"}
+    for each in team:
+        told, refused, everywhere = each["aside"]
+        assert told == [dict(sorted(found.items())) for found in (first, second)]
+        images = len(second) + size * (10 - len(second))
+        assert refused.startswith(f"{images} of 40 training images cannot be read")
+        assert everywhere
 
 
 def test_a_wish_of_any_process_is_heard_by_all_at_the_same_call(team):
