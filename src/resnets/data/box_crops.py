@@ -103,13 +103,14 @@ class BoxCropBatches:
         """
         reading = self._ahead.take(number, share)
         read = [task.result() for task in reading.tasks]
-        pixels_nhwc = torch.from_numpy(np.stack([pixels_hwc for pixels_hwc, _, _ in read]))
+        self.aside.count({index: why for each in read for index, why in each.wrong.items()})
+        pixels_nhwc = torch.from_numpy(np.stack([each.pixels_hwc for each in read]))
         images_nchw = batches.prepare(pixels_nhwc.to(self.device), self._mean, self._std)
         if reading.lights_n3 is not None:
             lights_n3 = torch.from_numpy(reading.lights_n3).to(self.device) / self._std[0, 0]
             images_nchw = images_nchw + lights_n3[:, :, None, None]
-        labels_n = self.labels_n[[found for _, _, found in read]].to(self.device)
-        objects = tuple(scenes.moved(there, self.device) for _, there, _ in read)
+        labels_n = self.labels_n[[each.index for each in read]].to(self.device)
+        objects = tuple(scenes.moved(each.objects, self.device) for each in read)
         return BoxCrops(images_nchw, labels_n, objects, reading.keys)
 
     def _begin(self, number: int, share: Share) -> "_Reading":
@@ -124,16 +125,14 @@ class BoxCropBatches:
             keys += drawn_n.tolist()
         return _Reading(tasks, np.concatenate(lights) if lights else None, tuple(keys))
 
-    def _read(self, index: int, cut: Cut) -> tuple[np.ndarray, Objects, int]:
-        """Return a crop, uint8 (side, side, 3), its objects in pixels of it, and of which image."""
+    def _read(self, index: int, cut: Cut) -> "_Crop":
         side_px, how = self.augment.crop_px, self.augment.interpolation
-        (pixels_hwc, size, box), found = self.aside.readable(
-            index, partial(_cut, cut, side_px, how)
-        )
+        read, found, wrong = self.aside.readable(index, partial(_cut, cut, side_px, how))
+        pixels_hwc, size, box = read
         objects = inside(self.files.objects[found].within(*size), box, side_px)
         if cut.flip:
-            return pixels_hwc[:, ::-1], scenes.flipped(objects, side_px), found
-        return pixels_hwc, objects, found
+            pixels_hwc, objects = pixels_hwc[:, ::-1], scenes.flipped(objects, side_px)
+        return _Crop(pixels_hwc, objects, found, wrong)
 
 
 def inside(objects: Objects, box: Box, side_px: int) -> Objects:
@@ -153,10 +152,27 @@ def inside(objects: Objects, box: Box, side_px: int) -> Objects:
 
 
 @dataclass(frozen=True, slots=True)
+class _Crop:
+    """A crop, uint8 (side, side, 3).
+
+    Args:
+        pixels_hwc: It.
+        objects: In pixels of it.
+        index: Of which image it is.
+        wrong: The images that could not be read and are not in its place, and why.
+    """
+
+    pixels_hwc: np.ndarray
+    objects: Objects
+    index: int
+    wrong: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
 class _Reading:
     """Crops that are being read, what is added to the colours of each, and their keys."""
 
-    tasks: list[Future[tuple[np.ndarray, Objects, int]]]
+    tasks: list[Future[_Crop]]
     lights_n3: np.ndarray | None
     keys: tuple[int, ...]
 
