@@ -58,8 +58,11 @@ bench-train-resnet50: .venv/ready ## Time training ResNet-50 against torchvision
 bench-detection: .venv/ready ## Time a detector's operations on one core
 	$(BIN)/python bench/detection_ops.py
 
+bench-detector: .venv/ready ## Time training and testing a detector against torchvision's
+	$(BIN)/python bench/detector.py
+
 clean: ## Remove .venv and caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup train fmt check test test-real golden-update paper bench bench-evaluate bench-load bench-train-resnet50 \
-	bench-detection clean
+	bench-detection bench-detector clean

@@ -14,15 +14,16 @@ def rows(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
     return [
         {
             "loop": name,
-            "images_per_second": _spread(values),
-            "times_the_usual_loop": _spread([a / b for a, b in zip(values, usual, strict=True)]),
-            "times_the_tuned_loop": _spread([a / b for a, b in zip(values, tuned, strict=True)]),
+            "images_per_second": spread(values),
+            "times_the_usual_loop": spread([a / b for a, b in zip(values, usual, strict=True)]),
+            "times_the_tuned_loop": spread([a / b for a, b in zip(values, tuned, strict=True)]),
         }
         for name, values in rates.items()
     ]
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the middle and both ends of what was measured."""
     return {
         "median": round(statistics.median(values), 2),
         "lowest": round(min(values), 2),

@@ -21,7 +21,7 @@ from resnets.models import zoo
 from resnets.recipes import catalogue, codec
 from resnets.recipes.schema import EmaSpec
 
-NAMES = [name for name in catalogue.RECIPES if name.startswith("imagenet.")]
+NAMES = [name for name in catalogue.CLASSIFIERS if name.startswith("imagenet.")]
 CROP_PX = 32
 # A few updates remember nothing of an average for 600 epochs: one for them, with every rule of it.
 AVERAGED = ("ema.decay=0.5", "ema.every_steps=2", "ema.copied_steps=1")
