@@ -36,20 +36,17 @@ def test_a_check_says_what_is_wrong_with_boxes(boxes, ask):
         ["train", "folder.finetune", "--data"],
         ["reproduce", "figure-6", "--quick", "--data"],
         ["evaluate", "FINISHED", "--data"],
-        ["data", "pack", "OUT"],
     ],
 )
-def test_what_needs_classes_refuses_boxes_in_one_line(boxes, finished, ask, tmp_path, words):
+def test_what_needs_classes_refuses_boxes_in_one_line(boxes, finished, ask, words):
     told = [str(finished) if word == "FINISHED" else word for word in words]
-    told = ["data", "pack", boxes, tmp_path / "out"] if "pack" in told else [*told, boxes]
-    answer = ask(*told)
+    answer = ask(*told, boxes)
     assert answer.status == 2
     assert answer.err == (
         "resnets: pets: images with boxes, for detection; this needs one class an image: one "
         "folder of images a class, or labels.csv\n"
     )
     assert answer.out == ""
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_annotation_is_one_line_and_status_2(boxes, ask, tmp_path):
