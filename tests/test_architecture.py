@@ -279,7 +279,7 @@ def known(command):
     """Tell whether the words begin with a subcommand, and its flags exist; or a make target."""
     tool, *words = command
     if tool.endswith("make"):
-        targets = re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE)
+        targets = re.findall(r"^([a-z0-9-]+):", read("Makefile"), re.MULTILINE)
         return all(word in targets for word in words if "=" not in word)
     here = importlib.import_module("typer.main").get_command(app)
     while words and words[0] in getattr(here, "commands", {}):
