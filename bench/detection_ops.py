@@ -121,7 +121,7 @@ def timed(named: dict[str, Turn]) -> list[dict[str, object]]:
         print(f"round {number + 1} of {ROUNDS}", flush=True)
     kinds = ("clock_ms", "processor_ms", "of_that_kernel_ms")
     return [
-        {"what": name}
+        {"loop": name}
         | {
             kind: spread([*times])
             for kind, times in zip(kinds, zip(*all_of, strict=True), strict=True)
@@ -146,7 +146,7 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     for row in rows:
-        print(f"{row['what']:<48}", *(f"{name} {row[name]}" for name in row if name != "what"))
+        print(f"{row["loop"]:<48}", *(f"{name} {row[name]}" for name in row if name != "loop"))
 
 
 if __name__ == "__main__":
