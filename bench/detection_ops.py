@@ -146,7 +146,7 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     for row in rows:
-        print(f"{row["loop"]:<48}", *(f"{name} {row[name]}" for name in row if name != "loop"))
+        print(f"{row['loop']:<48}", *(f"{name} {row[name]}" for name in row if name != "loop"))
 
 
 if __name__ == "__main__":
