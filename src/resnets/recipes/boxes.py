@@ -1,11 +1,14 @@
 """What the recipes of a detector and of a localizer have in common."""
 
 import math
-from typing import Protocol
+from typing import Literal
 
 from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
+from resnets.detection.spec import FasterRCNNSpec, LocalizerSpec
+from resnets.recipes.optimizers import OptimSpec
 from resnets.recipes.schedule import Plateau, Schedule
+from resnets.recipes.schema import EmaSpec
 
 
 @spec
@@ -32,50 +35,71 @@ class Pretrained:
             )
 
 
-def check_splits(train: tuple[str, ...], test: str, held_out_share: float) -> None:
-    """Refuse splits that cannot be trained and evaluated on.
+@spec
+class SplitsSpec:
+    """Which data set with boxes, and which of its splits.
 
-    Raises:
-        RecipeError: They cannot.
+    Args:
+        name: The data set.
+        train: The splits that are trained on, together.
+        test: What is evaluated on while training goes on.
+        held_out_share: Hold out that share of the images to train on and evaluate on them instead
+            of on `test`.
     """
-    if not train or len(set(train)) < len(train):
-        raise RecipeError(f"data.train: needs names of splits, each once, got {train}")
-    if not 0 <= held_out_share < 1:
-        raise RecipeError(f"data.held_out_share: must be in [0, 1), got {held_out_share}")
-    if test in train and not held_out_share:
-        raise RecipeError(f"data.test: {test} is trained on; name another split")
+
+    name: str
+    train: tuple[str, ...] = ("train",)
+    test: str = "validation"
+    held_out_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.train or len(set(self.train)) < len(self.train):
+            raise RecipeError(f"data.train: needs names of splits, each once, got {self.train}")
+        if not 0 <= self.held_out_share < 1:
+            raise RecipeError(f"data.held_out_share: must be in [0, 1), got {self.held_out_share}")
+        if self.test in self.train and not self.held_out_share:
+            raise RecipeError(f"data.test: {self.test} is trained on; name another split")
 
 
-class Batched(Protocol):
-    """The fields of a recipe that `check_batches` looks at."""
+@spec
+class BoxRecipe:
+    """One experiment with boxes; see `Recipe` for what all have.
 
-    @property
-    def batch_images(self) -> int:
-        """Images in a batch."""
-
-    @property
-    def part_images(self) -> int | None:
-        """Images in a part of it."""
-
-    @property
-    def schedule(self) -> Schedule:
-        """How its rate falls."""
-
-
-def check_batches(recipe: Batched) -> None:
-    """Refuse numbers that cannot be trained with.
-
-    Raises:
-        RecipeError: They cannot.
+    `keep` says which network a run ends with: the last one, or that of all evaluations with the
+    best measure.
     """
-    for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
-        value = getattr(recipe, name)
-        if value is not None and not 0 < value < math.inf:
-            raise RecipeError(f"{name}: must be positive, got {value}")
-    batch = recipe.batch_images
-    if batch % min(recipe.part_images or batch, batch):
-        raise RecipeError(
-            f"part_images: must divide batch_images, {batch}, got {recipe.part_images}"
-        )
-    if isinstance(recipe.schedule, Plateau):
-        raise RecipeError("schedule: a plateau is of the top-1 error; a detector has none")
+
+    source: str
+    differs: tuple[str, ...] = ()
+    model: FasterRCNNSpec | LocalizerSpec
+    data: SplitsSpec
+    optim: OptimSpec
+    schedule: Schedule
+    batch_images: int
+    part_images: int | None = None
+    rate_rule: Literal["none", "linear", "square-root"] = "none"
+    total_steps: int
+    clip_norm: float | None = None
+    ema: EmaSpec | None = None
+    transfer: Pretrained
+    keep: Literal["last", "best"] = "last"
+    patience: int | None = None
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise RecipeError(f"{name}: must be positive, got {value}")
+        batch = self.batch_images
+        if batch % min(self.part_images or batch, batch):
+            raise RecipeError(
+                f"part_images: must divide batch_images, {batch}, got {self.part_images}"
+            )
+        if isinstance(self.schedule, Plateau):
+            raise RecipeError("schedule: a plateau is of the top-1 error; a detector has none")
+
+    @property
+    def true_averages(self) -> bool:
+        """Never: BN keeps those of its weights."""
+        return False
