@@ -16,6 +16,7 @@ The rows take turns. Writes results/bench-detector.json.
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,6 @@ from torch import Tensor, nn
 
 import compared
 from resnets.core import hardware
-from resnets.core.random import generator
 from resnets.data.annotated import Objects
 from resnets.data.scenes import Scene
 from resnets.detection import detecting, learning
@@ -75,13 +75,18 @@ def objects() -> Objects:
 
 
 def made() -> FasterRCNN:
-    model = FasterRCNN(recipe().model)
-    new_layers_init(model, generator(0, "init", "detector"))
+    transfer = replace(recipe().transfer, frozen_stages=FROZEN_STAGES)
+    model = detectors.network(
+        replace(recipe(), transfer=transfer),
+        FasterRCNN(recipe().model),
+        new_layers_init,
+        seed=0,
+        device=torch.device("cpu"),
+    )
     tensors = opening.checkpoint("msra/resnet50").model
     learnt = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
     model.backbone.load_state_dict(learnt)
-    detectors.fix(model, FROZEN_STAGES)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return model
 
 
 def sgd(model: nn.Module, *, fused_step: bool) -> torch.optim.Optimizer:

@@ -57,7 +57,6 @@ class BoxCropBatches:
         seed: The run's seed.
         batch_images: Images in a batch.
         device: Where the batches are wanted.
-        aside: What keeps count of the images of `files` that cannot be read, and finds others.
         shares: What will be asked for of every batch, in this order; by default all of it at once.
         workers: How many threads read; one a processor unless said otherwise.
 
@@ -74,7 +73,6 @@ class BoxCropBatches:
         seed: int,
         batch_images: int,
         device: torch.device,
-        aside: SettingAside | None = None,
         shares: Sequence[Share] = (WHOLE,),
         workers: int | None = None,
     ) -> None:
@@ -86,7 +84,7 @@ class BoxCropBatches:
         self.augment = augment
         self.device = device
         self.order = Order(self.images, batch_images, seed)
-        self.aside = SettingAside(files) if aside is None else aside
+        self.aside = SettingAside(files)
         self._mean, self._std = (
             torch.tensor(three, device=device).view(1, 1, 3) for three in (view.mean, view.std)
         )

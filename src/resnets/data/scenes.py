@@ -123,7 +123,6 @@ class SceneBatches:
         batch_images: Images in a batch.
         device: Where the scenes are wanted.
         flip: Whether half of them are flipped, left to right.
-        aside: What keeps count of the images of `files` that cannot be read, and finds others.
         shares: What will be asked for of every batch, in this order; by default all of it at once.
         workers: How many threads read; one a processor unless said otherwise.
 
@@ -139,7 +138,6 @@ class SceneBatches:
         batch_images: int,
         device: torch.device,
         flip: bool = True,
-        aside: SettingAside | None = None,
         shares: Sequence[Share] = (WHOLE,),
         workers: int | None = None,
     ) -> None:
@@ -150,7 +148,7 @@ class SceneBatches:
         self.device = device
         self.flip = flip
         self.order = Order(self.images, batch_images, seed)
-        self.aside = SettingAside(files) if aside is None else aside
+        self.aside = SettingAside(files)
         self._pool = ThreadPoolExecutor(workers or processors(), "decoding")
         self._ahead = Ahead(shares, self._begin, _give_up)
 

@@ -10,14 +10,16 @@ from PIL import Image
 from torch import nn
 
 from resnets.core import division, hardware
+from resnets.core.division import Division
 from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.processes import ALONE, Team
 from resnets.core.progress import Bar, Silent
 from resnets.core.random import generator
 from resnets.data import sets
 from resnets.data.annotated import AnnotatedFiles, DetectionData
+from resnets.data.box_crops import BoxCropBatches
+from resnets.data.preprocess import Preprocess
 from resnets.data.scenes import Scaling, SceneBatches
-from resnets.data.setting_aside import SettingAside
 from resnets.detection import detecting, learning
 from resnets.detection.detecting import Testing
 from resnets.detection.detections import Detections
@@ -25,17 +27,19 @@ from resnets.detection.faster_rcnn import FasterRCNN, new_layers_init
 from resnets.detection.localizer import Localizer
 from resnets.detection.scoring import Protocol, Scoring
 from resnets.experiment import optimizing, transfer
-from resnets.experiment.build import Parts
+from resnets.experiment.build import Evaluator, Parts
 from resnets.experiment.transfer import Weights
 from resnets.inference import fused
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import cost, freezing, zoo
 from resnets.models.network import he_init
 from resnets.models.spec import ResNetSpec, VggSpec
-from resnets.recipes.detector import BoxRecipe, DetectorRecipe, LocalizerRecipe
-from resnets.training.step import Precision
+from resnets.recipes.boxes import BoxRecipe
+from resnets.recipes.detector import DetectorRecipe, LocalizerRecipe
+from resnets.training.step import LossOf, Precision
 
 R = TypeVar("R", DetectorRecipe, LocalizerRecipe)
+M = TypeVar("M", FasterRCNN, Localizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,61 +172,113 @@ def built(
         RunError: The processes cannot share a batch evenly.
         DataError: There are no images to train on.
     """
-    assert recipe.precision != "auto"
     divided = division.divide(recipe.batch_images, recipe.part_images, team)
     train, test, test_name = split(recipe, data)
-    aside = SettingAside(train)
-    model = FasterRCNN(recipe.model)
-    he_init(model, generator(seed, "init"))
-    new_layers_init(model, generator(seed, "init", "detector"))
-    fix(model, recipe.transfer.frozen_stages)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = Precision.of(device.type, hardware.DTYPES[recipe.precision])
-    return Parts(
-        model=model,
-        ema=optimizing.moving_average(
-            recipe.ema, model, lambda: FasterRCNN(recipe.model), device, divided.sharing
-        ),
+    model = network(recipe, FasterRCNN(recipe.model), new_layers_init, seed=seed, device=device)
+    scaling, precision = recipe.data.scaling, computed_in(recipe, device)
+    return assembled(
+        recipe,
+        model,
+        lambda: FasterRCNN(recipe.model),
         loss_of=learning.joint(recipe.learning),
         batch_of=SceneBatches(
             train,
-            recipe.data.scaling,
+            scaling,
             seed=seed,
             batch_images=recipe.batch_images,
             device=device,
             flip=recipe.data.flip,
-            aside=aside,
             shares=divided.shares,
             workers=workers,
         ),
-        division=divided,
-        optimizer=optimizing.optimizer(recipe, model),
-        rate_of=partial(optimizing.rate, recipe),
-        precision=precision,
+        divided=divided,
         evaluator=ObjectsFound(
             test_name,
             test,
             len(data.classes),
-            recipe.data.scaling,
+            scaling,
             recipe.testing,
             recipe.data.protocol,
             precision,
             team,
         ),
-        preprocess=recipe.data.scaling,
-        mean_hwc=torch.tensor(recipe.data.scaling.mean).view(1, 1, 3),
-        train=train,
-        aside=aside,
+        preprocess=scaling,
     )
 
 
-def fix(model: FasterRCNN | Localizer, frozen_stages: int) -> None:
-    """Let BN stay as it is, with its scales and shifts, and the weights of the first stages."""
-    freezing.freeze(model.backbone, frozen_stages)
-    freezing.fix_bn(model)
-    for module in model.modules():  # the paper fixes all of BN
+def network(
+    recipe: BoxRecipe,
+    made: M,
+    draw_new_layers: Callable[[M, torch.Generator], None],
+    *,
+    seed: int,
+    device: torch.device,
+) -> M:
+    """Return a detector or a localizer with the first weights of a run from scratch, on a device.
+
+    Args:
+        recipe: What is frozen of it; all of its BN stays as it is, with its scales and shifts.
+        made: It, just made.
+        draw_new_layers: Draws what a classification network does not have.
+        seed: The run's.
+        device: Where it is wanted.
+    """
+    he_init(made, generator(seed, "init"))
+    draw_new_layers(made, generator(seed, "init", "detector"))
+    freezing.freeze(made.backbone, recipe.transfer.frozen_stages)
+    freezing.fix_bn(made)
+    for module in made.modules():  # the paper fixes all of BN
         if isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(False)
+    return made.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def computed_in(recipe: BoxRecipe, device: torch.device) -> Precision:
+    """Return the precision that a recipe, which names one by now, computes in on a device."""
+    assert recipe.precision != "auto"
+    return Precision.of(device.type, hardware.DTYPES[recipe.precision])
+
+
+def assembled(
+    recipe: BoxRecipe,
+    model: FasterRCNN | Localizer,
+    make: Callable[[], nn.Module],
+    *,
+    loss_of: LossOf,
+    batch_of: SceneBatches | BoxCropBatches,
+    divided: Division,
+    evaluator: Evaluator,
+    preprocess: Scaling | Preprocess,
+) -> Parts:
+    """Return the parts of a run on data with boxes, of which the task makes its own.
+
+    Args:
+        recipe: What is run.
+        model: From `network`.
+        make: Makes another, for the moving average.
+        loss_of: What is minimised.
+        batch_of: Gives the batches.
+        divided: Who computes what of each.
+        evaluator: What is measured.
+        preprocess: How the network wants its images; with a mean of red, green and blue.
+    """
+    device = batch_of.device
+    assert preprocess.mean is not None
+    return Parts(
+        model=model,
+        ema=optimizing.moving_average(recipe.ema, model, make, device, divided.sharing),
+        loss_of=loss_of,
+        batch_of=batch_of,
+        division=divided,
+        optimizer=optimizing.optimizer(recipe, model),
+        rate_of=partial(optimizing.rate, recipe),
+        precision=computed_in(recipe, device),
+        evaluator=evaluator,
+        preprocess=preprocess,
+        mean_hwc=torch.tensor(preprocess.mean).view(1, 1, 3),
+        train=batch_of.files,
+        aside=batch_of.aside,
+    )
 
 
 def for_weights(recipe: DetectorRecipe, weights: Weights, *, network: bool) -> DetectorRecipe:

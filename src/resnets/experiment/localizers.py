@@ -5,31 +5,27 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from resnets.core import division, hardware
+from resnets.core import division
 from resnets.core.errors import DataError
 from resnets.core.processes import ALONE, Team
 from resnets.core.progress import Bar, Silent
-from resnets.core.random import generator
 from resnets.data import annotated
 from resnets.data.annotated import AnnotatedFiles, DetectionData
 from resnets.data.box_crops import BoxCropBatches
 from resnets.data.preprocess import Preprocess
-from resnets.data.setting_aside import SettingAside
 from resnets.detection import localizing
 from resnets.detection.localizer import Localizer, new_layers_init
 from resnets.evaluation import views
-from resnets.experiment import detectors, journal, optimizing
+from resnets.experiment import detectors, journal
 from resnets.experiment.build import Parts
 from resnets.experiment.transfer import Weights
 from resnets.models import cost
-from resnets.models.network import he_init
 from resnets.recipes.detector import LocalizerRecipe
 from resnets.training.step import Precision
 
@@ -211,25 +207,19 @@ def built(
         RunError: The processes cannot share a batch evenly.
         DataError: There are no images to train on.
     """
-    assert recipe.precision != "auto"
     divided = division.divide(recipe.batch_images, recipe.part_images, team)
     chosen = split(recipe, data)
     if team.leads:
         _note_left_out(chosen)
+    model = detectors.network(
+        recipe, Localizer(recipe.model), new_layers_init, seed=seed, device=device
+    )
     train, view = chosen.train, recipe.data.view
-    aside = SettingAside(train.files)
-    model = Localizer(recipe.model)
-    he_init(model, generator(seed, "init"))
-    new_layers_init(model, generator(seed, "init", "detector"))
-    detectors.fix(model, recipe.transfer.frozen_stages)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = Precision.of(device.type, hardware.DTYPES[recipe.precision])
-    assert view.mean is not None
-    return Parts(
-        model=model,
-        ema=optimizing.moving_average(
-            recipe.ema, model, lambda: Localizer(recipe.model), device, divided.sharing
-        ),
+    precision = detectors.computed_in(recipe, device)
+    return detectors.assembled(
+        recipe,
+        model,
+        lambda: Localizer(recipe.model),
         loss_of=localizing.per_class(recipe.learning, recipe.model.anchors),
         batch_of=BoxCropBatches(
             train.files,
@@ -239,19 +229,12 @@ def built(
             seed=seed,
             batch_images=recipe.batch_images,
             device=device,
-            aside=aside,
             shares=divided.shares,
             workers=workers,
         ),
-        division=divided,
-        optimizer=optimizing.optimizer(recipe, model),
-        rate_of=partial(optimizing.rate, recipe),
-        precision=precision,
+        divided=divided,
         evaluator=ObjectsLocated(chosen.name, chosen.test, view, precision, team),
         preprocess=view,
-        mean_hwc=torch.tensor(view.mean).view(1, 1, 3),
-        train=train.files,
-        aside=aside,
     )
 
 

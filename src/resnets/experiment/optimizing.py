@@ -10,16 +10,18 @@ from resnets.core.processes import Team
 from resnets.detection.faster_rcnn import FasterRCNN
 from resnets.detection.localizer import Localizer
 from resnets.models.making import Network
-from resnets.recipes.detector import AnyRecipe
+from resnets.recipes.boxes import BoxRecipe
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
 from resnets.recipes.schedule import Plateau
-from resnets.recipes.schema import EmaSpec, Transfer
+from resnets.recipes.schema import EmaSpec, Recipe, Transfer
 from resnets.training import decay, synchronised
 from resnets.training.ema import MovingAverage
 from resnets.training.lamb import Lamb
 
 
-def optimizer(recipe: AnyRecipe, model: Network | FasterRCNN | Localizer) -> torch.optim.Optimizer:
+def optimizer(
+    recipe: Recipe | BoxRecipe, model: Network | FasterRCNN | Localizer
+) -> torch.optim.Optimizer:
     """Return a recipe's optimizer of a model's parameters."""
     optim = recipe.optim
     groups = decay.parameter_groups(model, optim.weight_decay, optim.decay_on)
@@ -86,7 +88,7 @@ def moving_average(
     return MovingAverage(model, network, ema.decay, ema.every_steps, ema.copied_steps)
 
 
-def rate(recipe: AnyRecipe, number: int, errors_percent: Sequence[float] = ()) -> float:
+def rate(recipe: Recipe | BoxRecipe, number: int, errors_percent: Sequence[float] = ()) -> float:
     """Return a recipe's rate for an update number; see `RateOf`."""
     schedule = recipe.schedule
     if isinstance(schedule, Plateau):

@@ -1,6 +1,6 @@
 """Find and open checkpoints of ours: a run's folder or a file."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -94,14 +94,22 @@ class Saved:
         named |= {f"{_TRAINED}{name}": tensor for name, tensor in self.trained.items()}
         return named | {f"{_BEST}{name}": tensor for name, tensor in self.best.items()}
 
-    def load(self, made: T) -> T:
-        """Return a network that was made on the meta device, with the weights, ready to predict.
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of the file, by the names they have there."""
+        return self.named
 
-        Nothing is drawn at random first, which takes longer than reading.
+    def load(self, make: Callable[[], T]) -> T:
+        """Return a network that `make` makes, with the weights, ready to predict.
+
+        It is made on the meta device: nothing is drawn at random first, which takes longer than
+        reading.
 
         Raises:
             CheckpointError: The tensors are not those of that network.
         """
+        with torch.device("meta"):
+            made = make()
         expected = made.state_dict()
         wrong = sorted(
             {name for name, t in expected.items() if _form(self.model.get(name)) != _form(t)}
@@ -145,9 +153,7 @@ class Checkpoint(Saved):
         Raises:
             CheckpointError: The tensors are not those of that network.
         """
-        with torch.device("meta"):
-            made = making.make(self.spec)
-        return self.load(made)
+        return self.load(lambda: making.make(self.spec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,20 +169,13 @@ class DetectorCheckpoint(Saved):
     preprocess: Scaling
     recipe: DetectorRecipe
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors of the file, by the names they have there."""
-        return self.named
-
     def network(self) -> FasterRCNN:
         """Return the detector with its weights, ready to predict, in channels-last memory.
 
         Raises:
             CheckpointError: The tensors are not those of that detector.
         """
-        with torch.device("meta"):
-            made = FasterRCNN(self.spec)
-        return self.load(made)
+        return self.load(lambda: FasterRCNN(self.spec))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,20 +191,13 @@ class LocalizerCheckpoint(Saved):
     preprocess: Preprocess
     recipe: LocalizerRecipe
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors of the file, by the names they have there."""
-        return self.named
-
     def network(self) -> Localizer:
         """Return the localizer with its weights, ready to predict, in channels-last memory.
 
         Raises:
             CheckpointError: The tensors are not those of that localizer.
         """
-        with torch.device("meta"):
-            made = Localizer(self.spec)
-        return self.load(made)
+        return self.load(lambda: Localizer(self.spec))
 
 
 AnyCheckpoint = Checkpoint | DetectorCheckpoint | LocalizerCheckpoint
@@ -303,51 +295,36 @@ def parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> A
 
 def _parse(path: Path, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> AnyCheckpoint:
     recipe = None if about["recipe"] is None else codec.from_tree(about["recipe"])
-    model, optimizer = _part(tensors, _MODEL), _part(tensors, _OPTIMIZER)
-    trained, best = _part(tensors, _TRAINED), _part(tensors, _BEST)
+    common: dict[str, Any] = {
+        "path": path,
+        "about": about,
+        "model": _part(tensors, _MODEL),
+        "optimizer": _part(tensors, _OPTIMIZER),
+        "trained": _part(tensors, _TRAINED),
+        "best": _part(tensors, _BEST),
+    }
     kind = CLASSIFIER if recipe is None else KINDS.get(recipe.model.kind, CLASSIFIER)
     if about.get("kind", CLASSIFIER) != kind:
         raise CheckpointError(f"the recipe of a {kind}")
     if isinstance(recipe, DetectorRecipe):
         scaling = recipe.data.scaling
+        mean_hwc = torch.tensor(scaling.mean).view(1, 1, 3)
         return DetectorCheckpoint(
-            path=path,
-            about=about,
-            spec=recipe.model,
-            preprocess=scaling,
-            mean_hwc=torch.tensor(scaling.mean).view(1, 1, 3),
-            recipe=recipe,
-            model=model,
-            optimizer=optimizer,
-            trained=trained,
-            best=best,
+            spec=recipe.model, preprocess=scaling, mean_hwc=mean_hwc, recipe=recipe, **common
         )
     if isinstance(recipe, LocalizerRecipe):
         view = recipe.data.view
+        mean_hwc = _mean(view, tensors)
         return LocalizerCheckpoint(
-            path=path,
-            about=about,
-            spec=recipe.model,
-            preprocess=view,
-            mean_hwc=_mean(view, tensors),
-            recipe=recipe,
-            model=model,
-            optimizer=optimizer,
-            trained=trained,
-            best=best,
+            spec=recipe.model, preprocess=view, mean_hwc=mean_hwc, recipe=recipe, **common
         )
     preprocess = codec.preprocess_from_tree(about["preprocessing"])
     return Checkpoint(
-        path=path,
-        about=about,
         spec=codec.model_from_tree(about["model"]),
         preprocess=preprocess,
         mean_hwc=_mean(preprocess, tensors),
         recipe=recipe,
-        model=model,
-        optimizer=optimizer,
-        trained=trained,
-        best=best,
+        **common,
     )
 
 
