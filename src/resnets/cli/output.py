@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from resnets.experiment.evaluate_localizers import LocalizerEvaluation
     from resnets.experiment.inspect_detectors import DetectorInspection
     from resnets.experiment.inspection import Inspection
+    from resnets.experiment.measured import Measured
     from resnets.experiment.outcome import Run
     from resnets.experiment.reproduce import Reproduction
     from resnets.inference.explanation import Explanation
@@ -63,23 +64,26 @@ def evaluation(
         (5, measured.top5_error_percent, measured.top5_interval_percent),
     ):
         print(f"top-{k} error  {error:.2f} %  (95 %: {low:.2f} to {high:.2f})")
-    print(f"images       {measured.images:,}, {measured.images_per_second:,.0f} a second")
+    return _measured(measured)
+
+
+def _measured(measured: "Measured", left_out: str = "") -> None:
+    """Print on what something was measured, and each class that was asked for."""
+    rate = measured.images_per_second
+    print(f"images       {measured.images:,}, {rate:,.{0 if rate >= 10 else 1}f} a second")
     print(f"protocol     {measured.protocol}")
+    if left_out:
+        print(f"left out     {left_out}")
     if measured.classes is not None:
         table(measured.classes, json=False)
-    return None
 
 
 def _precision(measured: "DetectorEvaluation") -> None:
     """Print a detector's average precision."""
     for name, value in measured.values.items():
         print(f"{name.removesuffix('_percent'):<12} {value:.2f} %")
-    print(f"images       {measured.images:,}, {measured.images_per_second:,.1f} a second")
-    print(f"protocol     {measured.protocol}")
-    if measured.left_out:
-        print(f"left out     {', '.join(measured.left_out)}: no object is in {measured.split}")
-    if measured.classes is not None:
-        table(measured.classes, json=False)
+    names = ", ".join(measured.left_out)
+    _measured(measured, f"{names}: no object is in {measured.split}" if names else "")
 
 
 def _localization(measured: "LocalizerEvaluation") -> None:
@@ -95,12 +99,8 @@ def _localization(measured: "LocalizerEvaluation") -> None:
             f"top-{k} error  {error:.2f} %  (95 %: {low:.2f} to {high:.2f}), of the class alone "
             f"{alone:.2f} %"
         )
-    print(f"images       {measured.images:,}, {measured.images_per_second:,.1f} a second")
-    print(f"protocol     {measured.protocol}")
-    if measured.left_out_images:
-        print(f"left out     {measured.left_out_images:,} images without boxes of one class alone")
-    if measured.classes is not None:
-        table(measured.classes, json=False)
+    left_out = measured.left_out_images
+    _measured(measured, f"{left_out:,} images without boxes of one class alone" if left_out else "")
 
 
 def predictions(

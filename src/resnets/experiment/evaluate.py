@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from resnets.evaluation.metrics import ByClass
 from resnets.evaluation.over_files import Member
 from resnets.evaluation.views import LogScoresOf, Protocol
 from resnets.experiment import build
+from resnets.experiment.measured import Measured
 from resnets.inference import opening
 from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.predictor import Classifier
@@ -31,8 +32,8 @@ Split = Literal["test", "train", "validation"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Measured):
     """An error over every image of a split.
 
     The intervals are 95 % score intervals (Wilson 1927). `checkpoints` has one entry for each
@@ -44,23 +45,7 @@ class Evaluation:
     top1_interval_percent: tuple[float, float]
     top5_error_percent: float
     top5_interval_percent: tuple[float, float]
-    images: int
-    split: str
-    protocol: str
-    precision: str
     close_calls: int
-    images_per_second: float
-    checkpoints: tuple[dict[str, Any], ...]
-    data: str
-    data_digest: str
-    classes: tuple[dict[str, Any], ...] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, under the keys of `resnets evaluate --json`."""
-        values = asdict(self)
-        if self.classes is None:
-            del values["classes"]
-        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from resnets.detection import submissions
 from resnets.detection.detecting import Testing
 from resnets.detection.scoring import Protocol, Scores, Scoring
 from resnets.experiment import detectors
+from resnets.experiment.measured import Measured
 from resnets.inference import opening
 from resnets.inference.checkpoints import DetectorCheckpoint, LocalizerCheckpoint, Saved
 from resnets.inference.detector import Detector
@@ -23,8 +24,8 @@ from resnets.recipes.detector import BoxRecipe
 _TESTING: Final = "testing."  # the settings that are taken
 
 
-@dataclass(frozen=True, slots=True)
-class DetectorEvaluation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorEvaluation(Measured):
     """An average precision over every image of a split.
 
     `values` has it in percent, by its name: "ap50_percent", of COCO's protocol more. `classes` has
@@ -33,24 +34,7 @@ class DetectorEvaluation:
     """
 
     values: dict[str, float]
-    images: int
-    split: str
-    protocol: str
-    precision: str
-    images_per_second: float
     left_out: tuple[str, ...]
-    checkpoints: tuple[dict[str, Any], ...]
-    data: str
-    data_digest: str
-    classes: tuple[dict[str, Any], ...] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, under the keys of `resnets evaluate --json`."""
-        told = asdict(self)
-        values = told.pop("values")
-        if self.classes is None:
-            del told["classes"]
-        return {**values, **told}
 
 
 @dataclass(frozen=True, slots=True)

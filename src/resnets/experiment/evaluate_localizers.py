@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,6 +21,7 @@ from resnets.evaluation.metrics import TopK
 from resnets.experiment import evaluate as evaluating
 from resnets.experiment import evaluate_detectors, localizers, transfer
 from resnets.experiment.localizers import GUESSES, Guess, Located, OfOneClass
+from resnets.experiment.measured import Measured
 from resnets.inference.checkpoints import Checkpoint, LocalizerCheckpoint
 from resnets.training.step import Precision
 
@@ -28,8 +29,8 @@ Protocol = Literal["single-crop", "multi-scale"]
 PROTOCOLS: Final[tuple[Protocol, ...]] = ("single-crop", "multi-scale")
 
 
-@dataclass(frozen=True, slots=True)
-class LocalizerEvaluation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalizerEvaluation(Measured):
     """An error over every image of a split whose objects are of one class.
 
     `localization_error_percent` is that of the boxes of the true class. `guessed` has, by their
@@ -41,24 +42,7 @@ class LocalizerEvaluation:
     localization_error_percent: float
     localization_interval_percent: tuple[float, float]
     guessed: dict[str, Any]
-    images: int
     left_out_images: int
-    split: str
-    protocol: str
-    precision: str
-    images_per_second: float
-    checkpoints: tuple[dict[str, Any], ...]
-    data: str
-    data_digest: str
-    classes: tuple[dict[str, Any], ...] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values, under the keys of `resnets evaluate --json`."""
-        told = asdict(self)
-        guessed = told.pop("guessed")
-        if self.classes is None:
-            del told["classes"]
-        return {**guessed, **told}
 
 
 def evaluate(

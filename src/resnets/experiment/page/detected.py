@@ -5,8 +5,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from resnets.detection.mistakes import KINDS
-from resnets.experiment import journal
-from resnets.experiment.page import checked, markup, summary
+from resnets.experiment.page import summary
 from resnets.experiment.page.detector_story import SURELY, DetectorStory
 from resnets.experiment.page.markup import Part, element, name
 from resnets.experiment.page.story import images, percent
@@ -19,27 +18,19 @@ def head(story: DetectorStory) -> Element:
     """Return the title, the average precision and the other numbers worth a glance."""
     found = story.evaluation
     measured = len(story.classes)
-    result = element(
-        "div",
+    result = [
         element("div", f"{found.split} average precision", class_="label"),
         element("div", percent(story.ap50_percent), class_="big"),
         element("div", f"at an overlap of 0.5, mean of {measured:,} class{'es' * (measured != 1)}"),
         element("div", f"{story.found:,} of {_objects(story.objects)} found with {SURELY} or more"),
-        class_="result",
-    )
-    return element(
-        "header",
-        element("p", "Training report", class_="kicker"),
-        element("h1", name(story.name)),
-        element("div", result, element("dl", list(_numbers(story))), class_="hero"),
-        element("p", f"Measured by {found.protocol}; {found.precision}.", class_="protocol"),
-    )
+    ]
+    protocol = f"Measured by {found.protocol}; {found.precision}."
+    return summary.header(story, result, _numbers(story), protocol)
 
 
 def in_short(story: DetectorStory) -> Element:
     """Return what somebody should know who reads nothing else."""
-    told = [element("li", sentence) for sentence in _sentences(story)]
-    return markup.section("in-short", "In short", element("ul", told, class_="plain"))
+    return summary.listed(_sentences(story))
 
 
 def _numbers(story: DetectorStory) -> Iterator[Element]:
@@ -66,12 +57,7 @@ def _sentences(story: DetectorStory) -> Iterator[list[Part]]:
         are = "is a mistake" if wrong == 1 else "are mistakes"
         share = percent(100 * wrong / told)
         yield [f"Of {told:,} detections that are as sure, {wrong:,} {are} ({share})."]
-    if story.manifest["recipe"].get("keep") == "best":
-        measured = len(journal.errors(story.records))
-        yield [
-            f"It is the best of {measured:,} detectors that were measured on these same images, so "
-            "on others it may be somewhat worse."
-        ]
+    yield from summary.chosen(story, "detectors", "it may be somewhat worse")
     yield from _hardest(story)
     if wrong:
         kind = max(KINDS, key=story.review.counted)
@@ -79,8 +65,7 @@ def _sentences(story: DetectorStory) -> Iterator[list[Part]]:
     if left_out := story.evaluation.left_out:
         shown = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
         yield ["No object of these classes is here, so nothing is said of them: ", name(shown), "."]
-    if bad := checked.serious(story.check):
-        yield [f"The data check found {bad} thing{'s' * (bad != 1)} to look at, listed below."]
+    yield from summary.to_look_at(story)
 
 
 def _hardest(story: DetectorStory) -> Iterator[list[Part]]:

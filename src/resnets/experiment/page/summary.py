@@ -1,6 +1,6 @@
 """The head of a page: the result, and in a few sentences what to know of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -17,27 +17,61 @@ _TOP_5_FROM: Final = 6  # classes; among fewer every image is a hit at 5
 def head(story: Story) -> Element:
     """Return the title, the error and the other numbers worth a glance."""
     found = story.evaluation
-    error = element(
-        "div",
+    result = [
         element("div", f"{found.split} error", class_="label"),
         element("div", f"{found.top1_error_percent:.2f}{PERCENT}", class_="big"),
         element("div", f"95 % interval {interval(found.top1_interval_percent)}"),
         element("div", f"{story.wrong:,} of {images(found.images)} wrong"),
-        class_="result",
-    )
+    ]
+    return header(story, result, _numbers(story), f"Measured on {found.protocol}.")
+
+
+def header(
+    story: Told, result: Sequence[Element], numbers: Iterable[Element], protocol: str
+) -> Element:
+    """Return the head of any run's page.
+
+    Args:
+        story: What it tells of.
+        result: What was measured, in large, and lines below it.
+        numbers: From `number`.
+        protocol: How it was measured, in a sentence.
+    """
+    hero = [element("div", result, class_="result"), element("dl", list(numbers))]
     return element(
         "header",
         element("p", "Training report", class_="kicker"),
         element("h1", name(story.name)),
-        element("div", error, element("dl", list(_numbers(story))), class_="hero"),
-        element("p", f"Measured on {found.protocol}.", class_="protocol"),
+        element("div", hero, class_="hero"),
+        element("p", protocol, class_="protocol"),
     )
 
 
 def in_short(story: Story) -> Element:
     """Return what somebody should know who reads nothing else."""
-    told = [element("li", sentence) for sentence in _sentences(story)]
+    return listed(_sentences(story))
+
+
+def listed(sentences: Iterable[Sequence[Part]]) -> Element:
+    """Return sentences as the section that says all in short."""
+    told = [element("li", sentence) for sentence in sentences]
     return markup.section("in-short", "In short", element("ul", told, class_="plain"))
+
+
+def chosen(story: Told, things: str, others: str) -> Iterator[list[Part]]:
+    """Yield that the best was kept, where it was; `others` is what that means for other images."""
+    if story.manifest["recipe"].get("keep") == "best":
+        measured = len(journal.errors(story.records))
+        yield [
+            f"It is the best of {measured:,} {things} that were measured on these same images, so "
+            f"on others {others}."
+        ]
+
+
+def to_look_at(story: Told) -> Iterator[list[Part]]:
+    """Yield how much the data check found, where it found something."""
+    if bad := checked.serious(story.check):
+        yield [f"The data check found {bad} thing{'s' * (bad != 1)} to look at, listed below."]
 
 
 def training_time(story: Told) -> str | None:
@@ -71,12 +105,7 @@ def _sentences(story: Story) -> Iterator[list[Part]]:
         f"Of {images(found.images)} it has not trained on, the network names "
         f"{right:,} rightly ({percent(100 * right / found.images)})."
     ]
-    if story.manifest["recipe"].get("keep") == "best":
-        measured = len(journal.errors(story.records))
-        yield [
-            f"It is the best of {measured:,} networks that were measured on these same images, so "
-            "on others its error may be somewhat higher."
-        ]
+    yield from chosen(story, "networks", "its error may be somewhat higher")
     if len(story.classes) > 1 and worst.wrong:
         yield [
             "Hardest class: ",
@@ -93,8 +122,7 @@ def _sentences(story: Story) -> Iterator[list[Part]]:
             f" ({images(pairs[0].images)}).",
         ]
     yield [said_of_probabilities(story)]
-    if bad := checked.serious(story.check):
-        yield [f"The data check found {bad} thing{'s' * (bad != 1)} to look at, listed below."]
+    yield from to_look_at(story)
 
 
 def said_of_probabilities(story: Story) -> str:
