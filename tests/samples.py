@@ -15,7 +15,15 @@ import scenes
 from resnets.data import imagenet, imagenet_classes, synthetic
 from resnets.data.annotated import AnnotatedFiles
 from resnets.data.crops import ScaleCrop
+from resnets.data.scenes import Scaling
+from resnets.detection.anchors import AnchorSpec
+from resnets.detection.learning import Learning
+from resnets.detection.spec import FasterRCNNSpec
 from resnets.models.network import ResNet, he_init
+from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
+from resnets.recipes.detector import DetectorRecipe, Pretrained, ScenesSpec
+from resnets.recipes.optimizers import SgdSpec
+from resnets.recipes.schedule import Linear
 
 IMAGENET_STEP = 125  # of a thousand classes, every which has images
 IMAGENET_VALIDATION = 8  # images
@@ -165,6 +173,43 @@ def everything(photos, updates, *, part_images=4):
 
 
 SHAPES = {"circle": (220, 60, 50), "square": (50, 90, 220)}
+
+
+def small_resnet(width=8, classes=5):
+    """A network for photos of some dozen pixels, four stages deep, as detectors need it."""
+    return ResNetSpec(
+        stem=StemSpec(kernel=3, width=width, stride=2, pool=True),
+        block="basic",
+        stages=tuple(StageSpec(blocks=1, width=width, stride=stride) for stride in (1, 2, 2, 2)),
+        shortcut="B",
+        classes=classes,
+    )
+
+
+def shapes_recipe(shorter_px, longest_px, updates):
+    """A small detector's recipe for `shapes`, in float32, that begins with weights called "w"."""
+    return DetectorRecipe(
+        source="here",
+        model=FasterRCNNSpec(
+            backbone=small_resnet(), classes=2, anchors=AnchorSpec(scales_px=(48,))
+        ),
+        data=ScenesSpec(
+            name="shapes", scaling=Scaling(shorter_px=shorter_px, longest_px=longest_px)
+        ),
+        learning=Learning(anchors=32, regions=16),
+        optim=SgdSpec(learning_rate=0.02),
+        schedule=Linear(warmup_steps=2),
+        batch_images=2,
+        total_steps=updates,
+        transfer=Pretrained(weights="w"),
+        precision="float32",
+    )
+
+
+def losses(run):
+    """The losses of a run's journal, in its order."""
+    lines = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
 
 
 def shapes(images, seed=0, width=192, height=160):

@@ -14,15 +14,8 @@ import samples
 from resnets.core import artifacts
 from resnets.inference import checkpoints, origins
 from resnets.inference.detector import Detector
-from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
 
-SMALL = ResNetSpec(
-    stem=StemSpec(kernel=3, width=8, stride=2, pool=True),
-    block="basic",
-    stages=tuple(StageSpec(blocks=1, width=8, stride=stride) for stride in (1, 2, 2, 2)),
-    shortcut="B",
-    classes=5,
-)
+SMALL = samples.small_resnet()
 QUICK = [
     *("--device", "cpu", "--set", "precision=float32"),
     *("--set", "data.scaling.shorter_px=96", "--set", "data.scaling.longest_px=160"),
@@ -127,13 +120,8 @@ def test_two_processes_learn_what_one_learns(trained, words, team, tmp_path):
     out = tmp_path / "shared"
     statuses, told = team(2, [*words, "--out", out], tmp_path / "said")
     assert statuses == [0, 0], told
-    alone, shared = (losses(folder) for folder in (trained[0], out))
+    alone, shared = (samples.losses(folder) for folder in (trained[0], out))
     assert shared == pytest.approx(alone, rel=1e-3)
-
-
-def losses(folder):
-    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
 
 
 def test_it_is_evaluated_with_nothing_else_named(ask, trained):

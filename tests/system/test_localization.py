@@ -8,15 +8,8 @@ import pytest
 import samples
 from resnets.core import artifacts
 from resnets.inference import checkpoints, origins
-from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
 
-SMALL = ResNetSpec(
-    stem=StemSpec(kernel=3, width=8, stride=2, pool=True),
-    block="basic",
-    stages=tuple(StageSpec(blocks=1, width=8, stride=stride) for stride in (1, 2, 2, 2)),
-    shortcut="B",
-    classes=2,
-)
+SMALL = samples.small_resnet(classes=2)
 QUICK = [
     *("--device", "cpu", "--set", "precision=float32", "--set", "total_steps=8"),
     *("--set", "data.augment.shorter_px=[64,72]", "--set", "data.augment.crop_px=64"),
@@ -85,13 +78,8 @@ def test_two_processes_learn_what_one_learns(trained, words, team, tmp_path):
     out = tmp_path / "shared"
     statuses, told = team(2, [*words, "--out", out], tmp_path / "said")
     assert statuses == [0, 0], told
-    alone, shared = (losses(folder) for folder in (trained[0], out))
+    alone, shared = (samples.losses(folder) for folder in (trained[0], out))
     assert shared == pytest.approx(alone, rel=1e-3)
-
-
-def losses(folder):
-    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
 
 
 def test_resuming_a_finished_one_gives_its_result(ask, trained):

@@ -1,6 +1,5 @@
 """What the recipes of a detector and of a localizer have in common."""
 
-import math
 from typing import Literal
 
 from resnets.core.errors import RecipeError
@@ -8,7 +7,7 @@ from resnets.core.spec import spec
 from resnets.detection.spec import FasterRCNNSpec, LocalizerSpec
 from resnets.recipes.optimizers import OptimSpec
 from resnets.recipes.schedule import Plateau, Schedule
-from resnets.recipes.schema import EmaSpec
+from resnets.recipes.schema import EmaSpec, check_positive
 
 
 @spec
@@ -87,10 +86,7 @@ class BoxRecipe:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise RecipeError(f"{name}: must be positive, got {value}")
+        check_positive(self)
         batch = self.batch_images
         if batch % min(self.part_images or batch, batch):
             raise RecipeError(

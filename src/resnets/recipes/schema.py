@@ -1,7 +1,7 @@
 """A recipe: everything that changes the numbers, and nothing else."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
@@ -26,6 +26,7 @@ __all__ = [
     "SgdSpec",
     "TestView",
     "Transfer",
+    "check_positive",
 ]
 
 
@@ -174,6 +175,18 @@ class Expected:
     measured: bool = False
 
 
+def check_positive(recipe: Any) -> None:
+    """Refuse a recipe of any task whose lengths and bounds are not positive and finite.
+
+    Raises:
+        RecipeError: One is not.
+    """
+    for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
+        value = getattr(recipe, name)
+        if value is not None and not 0 < value < math.inf:
+            raise RecipeError(f"{name}: must be positive, got {value}")
+
+
 @spec
 class Recipe:
     """One experiment. Equal recipes and equal seeds mean the same experiment.
@@ -219,10 +232,7 @@ class Recipe:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise RecipeError(f"{name}: must be positive, got {value}")
+        check_positive(self)
         if self.batch_images % min(self.part_images or 1, self.batch_images):
             raise RecipeError(
                 f"part_images: must divide batch_images, {self.batch_images}, got "

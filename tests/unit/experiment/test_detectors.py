@@ -11,40 +11,16 @@ import samples
 from resnets.core.errors import CheckpointError, DataError, InterruptedRunError, ModelError
 from resnets.data.annotated import DetectionData
 from resnets.data.preprocess import Preprocess
-from resnets.data.scenes import Scaling
-from resnets.detection.anchors import AnchorSpec
-from resnets.detection.learning import Learning
-from resnets.detection.spec import FasterRCNNSpec
 from resnets.experiment import detectors, evaluate_detectors, run, tasks
 from resnets.experiment.transfer import Weights
 from resnets.inference import checkpoints, detector, loading
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import making, zoo
-from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
 from resnets.recipes import codec, detect
-from resnets.recipes.detector import DetectorRecipe, Pretrained, ScenesSpec
-from resnets.recipes.optimizers import SgdSpec
-from resnets.recipes.schedule import Linear
+from resnets.recipes.detector import Pretrained, ScenesSpec
 
-BACKBONE = ResNetSpec(
-    stem=StemSpec(kernel=3, width=8, stride=2, pool=True),
-    block="basic",
-    stages=tuple(StageSpec(blocks=1, width=8, stride=stride) for stride in (1, 2, 2, 2)),
-    shortcut="B",
-    classes=5,
-)
-RECIPE = DetectorRecipe(
-    source="here",
-    model=FasterRCNNSpec(backbone=BACKBONE, classes=2, anchors=AnchorSpec(scales_px=(48,))),
-    data=ScenesSpec(name="shapes", scaling=Scaling(shorter_px=96, longest_px=160)),
-    learning=Learning(anchors=32, regions=16),
-    optim=SgdSpec(learning_rate=0.02),
-    schedule=Linear(warmup_steps=2),
-    batch_images=2,
-    total_steps=6,
-    transfer=Pretrained(weights="w"),
-    precision="float32",
-)
+BACKBONE = samples.small_resnet()
+RECIPE = samples.shapes_recipe(96, 160, updates=6)
 
 
 @pytest.fixture(scope="module")

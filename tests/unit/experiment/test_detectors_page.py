@@ -17,11 +17,7 @@ from resnets.core.errors import DataError
 from resnets.core.random import generator
 from resnets.data.annotated import AnnotatedFiles, DetectionData
 from resnets.data.preprocess import Preprocess
-from resnets.data.scenes import Scaling
-from resnets.detection.anchors import AnchorSpec
-from resnets.detection.learning import Learning
 from resnets.detection.scoring import Scoring
-from resnets.detection.spec import FasterRCNNSpec
 from resnets.experiment import evaluate_detectors, manifests, report_page, run
 from resnets.experiment.page import boxes
 from resnets.experiment.page.detector_story import DetectorStory
@@ -31,33 +27,12 @@ from resnets.inference import checkpoints
 from resnets.inference.checkpoints import Checkpoint
 from resnets.models import making
 from resnets.models.network import he_init
-from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
-from resnets.recipes.detector import DetectorRecipe, Pretrained, ScenesSpec
-from resnets.recipes.optimizers import SgdSpec
-from resnets.recipes.schedule import Linear
 
 NASTY = ("<script>alert(1)", 'a"b&amp;c')
 NASTY_FILE = "<img src=x onerror=alert(3)>&.png"
 CAT, DOG = 0, 1
-BACKBONE = ResNetSpec(
-    stem=StemSpec(kernel=3, width=8, stride=2, pool=True),
-    block="basic",
-    stages=tuple(StageSpec(blocks=1, width=8, stride=stride) for stride in (1, 2, 2, 2)),
-    shortcut="B",
-    classes=5,
-)
-RECIPE = DetectorRecipe(
-    source="here",
-    model=FasterRCNNSpec(backbone=BACKBONE, classes=2, anchors=AnchorSpec(scales_px=(48,))),
-    data=ScenesSpec(name="shapes", scaling=Scaling(shorter_px=64, longest_px=96)),
-    learning=Learning(anchors=32, regions=16),
-    optim=SgdSpec(learning_rate=0.02),
-    schedule=Linear(warmup_steps=2),
-    batch_images=2,
-    total_steps=4,
-    transfer=Pretrained(weights="w"),
-    precision="float32",
-)
+BACKBONE = samples.small_resnet()
+RECIPE = samples.shapes_recipe(64, 96, updates=4)
 
 
 def made_up(files):

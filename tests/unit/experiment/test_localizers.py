@@ -27,20 +27,13 @@ from resnets.experiment.localizers import OfOneClass
 from resnets.experiment.transfer import Weights
 from resnets.inference import checkpoints, detector, loading
 from resnets.inference.checkpoints import Checkpoint, LocalizerCheckpoint
-from resnets.models.spec import ResNetSpec, StageSpec, StemSpec
 from resnets.recipes import codec, localize
 from resnets.recipes.boxes import Pretrained
 from resnets.recipes.localizer import BoxCropsSpec, LocalizerRecipe
 from resnets.recipes.optimizers import SgdSpec
 from resnets.recipes.schedule import Cosine
 
-BACKBONE = ResNetSpec(
-    stem=StemSpec(kernel=3, width=16, stride=2, pool=True),
-    block="basic",
-    stages=tuple(StageSpec(blocks=1, width=16, stride=stride) for stride in (1, 2, 2, 2)),
-    shortcut="B",
-    classes=2,
-)
+BACKBONE = samples.small_resnet(width=16, classes=2)
 RECIPE = LocalizerRecipe(
     source="here",
     model=LocalizerSpec(
