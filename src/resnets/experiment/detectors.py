@@ -35,10 +35,10 @@ from resnets.models import cost, freezing, zoo
 from resnets.models.network import he_init
 from resnets.models.spec import ResNetSpec, VggSpec
 from resnets.recipes.boxes import BoxRecipe
-from resnets.recipes.detector import DetectorRecipe, LocalizerRecipe
+from resnets.recipes.detector import DetectorRecipe
 from resnets.training.step import LossOf, Precision
 
-R = TypeVar("R", DetectorRecipe, LocalizerRecipe)
+R = TypeVar("R", bound=BoxRecipe)
 M = TypeVar("M", FasterRCNN, Localizer)
 
 

@@ -38,9 +38,7 @@ def fitted(recipe: AnyRecipe, data: Data) -> AnyRecipe:
     Raises:
         DataError: The data is for another task.
     """
-    if isinstance(recipe, LocalizerRecipe):
-        return detectors.fitted(recipe, opening.with_boxes(data))
-    if isinstance(recipe, DetectorRecipe):
+    if isinstance(recipe, BoxRecipe):
         return detectors.fitted(recipe, opening.with_boxes(data))
     return build.fitted(recipe, data)
 
