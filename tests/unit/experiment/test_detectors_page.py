@@ -328,3 +328,9 @@ def test_the_page_shows_jpegs_of_the_size_that_it_says(everything):
     made = Image.open(io.BytesIO(base64.b64decode(pictures(page)[0].partition(",")[2])))
     assert made.size == (int(width), int(height))
     assert isinstance(page, Page)
+
+
+def test_commands_in_sentences_are_set_as_such(story):
+    read = Page(report_page.html(story))
+    assert "`" not in read.text
+    assert "resnets predict" in read.texts

@@ -46,7 +46,7 @@ def kinds(story: DetectorStory) -> Element:
     )
     names = ("what", "how many", "where")
     table = markup.table("pairs", "Mistakes by their kind", names, rows, range(1, 2))
-    return markup.section("kinds", "Kinds of mistakes", element("p", said), table)
+    return markup.section("kinds", "Kinds of mistakes", markup.prose(said), table)
 
 
 def mistakes(story: DetectorStory) -> Element:

@@ -50,7 +50,7 @@ def section(story: Told) -> Element:
     inside: list[Part] = []
     found = findings(story.check)
     if not story.check:
-        inside.append(element("p", "The data was not checked; `resnets data check` does."))
+        inside.append(markup.prose("The data was not checked; `resnets data check` does."))
     elif not found:
         inside.append(element("p", "Nothing is wrong with it."))
     else:

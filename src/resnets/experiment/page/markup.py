@@ -70,6 +70,12 @@ def section(name: str, heading: str, *inside: Part | Iterable[Part]) -> Element:
     return element("section", title, *inside, id=name, aria_labelledby=f"{name}-heading")
 
 
+def prose(text: str) -> Element:
+    """Return a paragraph; what stands between backticks is a command. For words of ours alone."""
+    parts = text.split("`")
+    return element("p", [element("code", t) if i % 2 else t for i, t in enumerate(parts)])
+
+
 def facts(pairs: Iterable[tuple[str, Part]]) -> Element:
     """Return a list of names and what they are; those without are left out."""
     told = [(name, what) for name, what in pairs if what is not None and what != ""]

@@ -42,7 +42,7 @@ def by_class(story: Story) -> Element:
         element("p", said),
         _table(story, first, up),
         more,
-        element("p", f"{left:,} more are in `resnets evaluate RUN --per-class`.") if left else None,
+        markup.prose(f"{left:,} more are in `resnets evaluate RUN --per-class`.") if left else None,
     )
 
 

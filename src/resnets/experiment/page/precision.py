@@ -29,7 +29,7 @@ def by_class(story: DetectorStory) -> Element:
     return markup.section(
         "classes",
         "Average precision of each class",
-        element("p", said),
+        markup.prose(said),
         _table(story, first) if first else element("p", "No class has an object here."),
         _unfolding(f"The other {len(rest):,} classes", _table(story, rest)) if rest else None,
     )
