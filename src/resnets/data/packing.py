@@ -100,16 +100,19 @@ def _usable(out: Path, data: Files) -> Path:
     where = Path(data.where)
     if out.resolve().is_relative_to(where.resolve()):
         raise DataError(f"{out}: lies inside the data {where}; choose a folder outside of it")
-    if not out.exists() or (out.is_dir() and packs.is_in(out)):
+    if not out.exists():
         return out
-    if not out.is_dir() or any(not _is_remains(path) for path in out.iterdir()):
-        raise DataError(f"{out}: exists and is not empty, and not a pack; name a new folder")
-    return out
+    if out.is_dir():
+        # One look: between two, another that packs here may have begun its journal.
+        found = {path.name for path in out.iterdir()}
+        if found & {packs.INDEX, packs.JOURNAL} or all(_is_remains(name) for name in found):
+            return out
+    raise DataError(f"{out}: exists and is not empty, and not a pack; name a new folder")
 
 
-def _is_remains(path: Path) -> bool:
+def _is_remains(name: str) -> bool:
     """Tell what packing leaves that was killed before it had a journal."""
-    return path.name == artifacts.LOCK or path.match(".*.partial")
+    return name == artifacts.LOCK or (name.startswith(".") and name.endswith(".partial"))
 
 
 def _check_same(folder: Path, began: Origin, now: Origin) -> None:
