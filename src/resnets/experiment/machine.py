@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from resnets.core import hardware, processes
 from resnets.core.errors import ResNetsError, RunError
 from resnets.core.processes import Team
+from resnets.data.batches import TrainBatches
 from resnets.data.opening import Data
 from resnets.experiment import tasks
+from resnets.experiment.build import Parts
+from resnets.models.blocks import DropPath
 from resnets.recipes.detector import AnyRecipe, DetectorRecipe
+from resnets.training.replaying import Replayed
+from resnets.training.step import Step, train_step
 
 Compile = Literal["auto", "on", "off"]
 
@@ -37,6 +43,24 @@ def compilation(
             raise RunError(f"--compile on: compiling does not work here: {missing}")
         return hardware.Choice("compiled", "set by hand")
     return hardware.compilation(device, tasks.multiply_adds(recipe, data))
+
+
+def stepping(parts: Parts) -> Step:
+    """Return how the updates of a run are done: on a GPU replayed, where Python would be waited for.
+
+    That is so for small images, which lie on the GPU; with files, reading decides. Neither changes
+    a bit of the numbers.
+    """
+    random = any(isinstance(m, nn.Dropout | DropPath) for m in parts.model.modules())
+    replayed = (
+        parts.batch_of.device.type == "cuda"
+        and isinstance(parts.batch_of, TrainBatches)
+        and isinstance(parts.optimizer, torch.optim.SGD)
+        and parts.division.slices == 1
+        and not parts.precision.scaler.is_enabled()
+        and not random
+    )
+    return Replayed() if replayed else train_step
 
 
 def device_now(

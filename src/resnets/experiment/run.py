@@ -363,6 +363,7 @@ def _train(
             seed=manifest["seed"],
             clip_norm=recipe.clip_norm,
             division=parts.division,
+            step=machine.stepping(parts),
         ):
             journal.count(update)
             forecast.after(update.number)

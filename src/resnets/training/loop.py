@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from resnets.core import random
 from resnets.core.division import UNDIVIDED, Division, Share
-from resnets.training.step import LossOf, Precision, train_step
+from resnets.training.step import LossOf, Precision, Step, train_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ def updates(
     seed: int = 0,
     clip_norm: float | None = None,
     division: Division = UNDIVIDED,
+    step: Step = train_step,
 ) -> Iterator[Update]:
     """Train, yielding after each update so the caller decides what else happens then.
 
@@ -51,6 +52,7 @@ def updates(
         seed: The run's seed, for what layers draw at random.
         clip_norm: See `train_step`.
         division: Which shares of each batch this process computes, and with whom.
+        step: Does one update: `train_step`, or a `Replayed` of this model and optimizer.
 
     Yields:
         One `Update` for each number in `first..last`.
@@ -60,7 +62,7 @@ def updates(
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         model.train()
-        measured = train_step(
+        measured = step(
             model,
             loss_of,
             _parts(batch_of, number, division, seed),
