@@ -1,4 +1,6 @@
-"""What the rest of the suite asks on the CPU, asked where there is a GPU: python -m pytest tests/gpu
+"""What the rest of the suite asks on the CPU, asked where there is a GPU.
+
+python -m pytest tests/gpu, which takes under a minute
 
 A number that is exact on both must be equal; one that is rounded on its way must agree to rounding;
 and a run must end with the same bits as ever, stopped or not.
@@ -39,7 +41,7 @@ UPDATES = 400
 
 @pytest.fixture(autouse=True, scope="module")
 def settled():
-    """As every command does first: float32 is not rounded to TF32, and nothing is left to chance."""
+    """As every command begins: float32 is not rounded to TF32, nothing is left to chance."""
     hardware.device("cuda")
 
 
@@ -194,7 +196,7 @@ def test_a_detector_learns_from_a_batch_as_on_the_cpu(shapes):
         loss = loss + joint["proposal_class_loss"] + joint["proposal_box_loss"]
         loss.backward()
         slopes = {n: p.grad.cpu() for n, p in made.model.named_parameters() if p.grad is not None}
-        return {name: float(value) for name, value in joint.items()}, slopes
+        return {name: float(value.detach()) for name, value in joint.items()}, slopes
 
     (joint, slopes), (expected_joint, expected) = computed(GPU), computed(CPU)
     assert joint.keys() == expected_joint.keys()
