@@ -8,6 +8,7 @@ import functools
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -45,14 +46,28 @@ def device(name: str | None = None) -> torch.device:
         ResNetsError: The named device does not exist here.
     """
     gpus = gpu_count()
-    # Float32 means float32: torch would let convolutions round to TF32 on NVIDIA's newer GPUs.
-    torch.backends.cudnn.allow_tf32 = False
+    _settle_convolutions()
     if name is None:
         return torch.device("cuda" if gpus else "cpu")
     here = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{i}" for i in range(gpus))]
     if name not in here:
         raise ResNetsError(f"--device {name}: this machine has {', '.join(here)}")
     return torch.device(name)
+
+
+def _settle_convolutions() -> None:
+    """Make NVIDIA's convolutions give the same numbers every time, and float32's in float32.
+
+    cuDNN may otherwise add up gradients in any order, choose its way by a stopwatch, and round to
+    TF32; a run that is continued would end with other bits than one that never stopped.
+    """
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    with warnings.catch_warnings():
+        # Some versions announce another name for it; what has that name alone can't be asked for
+        # by those parts of torch that know the old one.
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def gpu_count() -> int:

@@ -149,8 +149,9 @@ class TrainBatches:
         parts = self.order(number, share)
         index_n = np.concatenate([index_n for _, index_n in parts])
         drawn = np.concatenate([self._draw(*part) for part in parts], axis=1)
-        top_n, left_n, flip_n = (self._on_device(row) for row in drawn)
-        return self.batch(self._on_device(index_n), Choices(top_n, left_n, flip_n == 1))
+        together = torch.from_numpy(np.concatenate([index_n[None], drawn]))  # travels once
+        index, top_n, left_n, flip_n = together.to(self.device, non_blocking=True)
+        return self.batch(index, Choices(top_n, left_n, flip_n == 1))
 
     def batch(self, index_n: Tensor, choices: Choices) -> Batch:
         """Return those images augmented by those choices: no randomness here."""
@@ -171,9 +172,6 @@ class TrainBatches:
 
         flip_n = draw("flip", 2) if self.augment.flip else np.zeros_like(index_n)
         return np.stack([draw("top", places), draw("left", places), flip_n])
-
-    def _on_device(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self.device, non_blocking=True)
 
 
 def in_order(

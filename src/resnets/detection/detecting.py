@@ -174,10 +174,12 @@ def detect(
                 torch.cat([found.scores_rk, again.scores_rk]),
                 torch.cat([found.boxes_rk4, again.boxes_rk4]),
             )
-        boxes_n4, scores_n, classes_n = told(found, testing)
+        # A few boxes of each class: on a GPU every class would be a dozen waits for it.
+        on_cpu = Found(found.scores_rk.cpu(), found.boxes_rk4.cpu())
+        boxes_n4, scores_n, classes_n = told(on_cpu, testing)
         width, height = views[0].size
         factors_4 = torch.tensor([image.width / width, image.height / height] * 2)
-        return Detections.of(boxes_n4.cpu() * factors_4, scores_n, classes_n)
+        return Detections.of(boxes_n4 * factors_4, scores_n, classes_n)
 
 
 def _proposals(views: Sequence[_View], chosen: Selection) -> Tensor:

@@ -8,14 +8,17 @@ gradient. The maps have channels last in memory, whatever the features have.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LOOKED_UP = 2**18  # numbers at once: of float32 a MiB, which a core's second cache holds
-_ALIGNED = 2**22  # numbers between the two products at once: what fits the third cache
+# Numbers at once: on a CPU a MiB of float32, which a core's second cache holds; a GPU wants few
+# calls.
+_LOOKED_UP: Final = {"cpu": 2**18, "cuda": 2**26}
+# Numbers between the two products at once: on a CPU what fits the third cache.
+_ALIGNED: Final = {"cpu": 2**22, "cuda": 2**28}
 
 
 def pool(
@@ -99,10 +102,11 @@ def align(
         )
         for i, cells in ((0, width), (1, height))
     )
+    at_once = max(1, _ALIGNED[features_nchw.device.type] // (side * width * channels))
     order, found = [], []
     for image, map_hwc in enumerate(features_nchw.permute(0, 2, 3, 1)):
         own = (image_r == image).nonzero().squeeze(1)
-        for part in own.split(max(1, _ALIGNED // (side * width * channels))):
+        for part in own.split(at_once):
             down = rows_rph[part].flatten(0, 1) @ map_hwc.flatten(1)
             across = columns_rpw[part][:, None] @ down.view(len(part), side, width, channels)
             order.append(part)
@@ -211,7 +215,7 @@ class _Maximum(torch.autograd.Function):
                     # left, and leaves 0 to those after it.
                     has_it = cells_xc.index_select(0, cell).eq_(highest)
                     taken = has_it.to(left.dtype).mul_(left)
-                    slope_xc.index_add_(0, cell, taken)
+                    _add_to(slope_xc, cell, taken)
                     left.sub_(taken)
         return slope_xc.view_as(maps_nhwc).to(maps_nhwc.dtype), None
 
@@ -234,8 +238,16 @@ def _places(bins: _Bins, part: Tensor, maps_nhwc: Tensor) -> Tensor:
 
 
 def _parts(chosen: Tensor, places: Tensor, channels: int) -> Iterator[tuple[Tensor, Tensor]]:
-    size = max(1, _LOOKED_UP // max(channels, 1))
+    size = max(1, _LOOKED_UP[chosen.device.type] // max(channels, 1))
     yield from zip(chosen.split(size), places.split(size), strict=True)
+
+
+def _add_to(sums_xc: Tensor, place: Tensor, values: Tensor) -> None:
+    """Add each row of values to the row of sums at its place, in the same order every time."""
+    if sums_xc.is_cuda:  # where `index_add_` adds in any order
+        sums_xc.index_put_((place,), values, accumulate=True)
+    else:
+        sums_xc.index_add_(0, place, values)
 
 
 def _at_least_float32(dtype: torch.dtype) -> torch.dtype:

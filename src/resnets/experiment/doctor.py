@@ -1,13 +1,13 @@
 """What this machine has, and what a run would use of it."""
 
 import shutil
-from importlib import metadata
 from typing import Any
 
 import torch
 
 from resnets.core import hardware
 from resnets.data import fetch
+from resnets.experiment import provenance
 
 
 def examine() -> dict[str, Any]:
@@ -17,7 +17,7 @@ def examine() -> dict[str, Any]:
     found = hardware.describe(where)
     gpus = [torch.cuda.get_device_name(i) for i in range(hardware.gpu_count())]
     return {
-        "resnets": metadata.version("resnets"),
+        "resnets": provenance.version("resnets"),
         "torch": torch.__version__,
         "processor": found["processor"],
         "cores": found["cores"],

@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from resnets.core import artifacts
@@ -67,7 +68,7 @@ class Journal:
 
     def since_log(self) -> dict[str, list[float]]:
         """Return the scalars not logged yet, so that a resumed run logs the same means."""
-        return {name: [float(v) for v in values] for name, values in self._window.items()}
+        return {name: _read(values) for name, values in self._window.items()}
 
     def log(self, batch_images: int) -> float:
         """Write the means since the last time; return the mean loss."""
@@ -150,6 +151,13 @@ def training_s(records: Iterable[Mapping[str, Any]], batch_images: int) -> float
         seconds += (update - last) * batch_images / rate
         last = update
     return seconds
+
+
+def _read(values: Sequence[Tensor | float]) -> list[float]:
+    """Return scalars as numbers, waiting once for the device that the newest may be on."""
+    known = [each for each in values if not isinstance(each, Tensor)]
+    on_device = [each for each in values if isinstance(each, Tensor)]
+    return known + (torch.stack(on_device).tolist() if on_device else [])
 
 
 def _taken_up(path: Path, done: int) -> list[dict[str, Any]]:

@@ -12,15 +12,26 @@ _PACKAGES = ("torch", "numpy", "safetensors", "pillow")
 
 def collect() -> dict[str, str | dict[str, str] | None]:
     """Return versions, the source's commit where there is one, the command and the time (UTC)."""
-    versions = {name: metadata.version(name) for name in _PACKAGES}
+    versions = {name: version(name) for name in _PACKAGES}
     return {
-        "resnets": metadata.version("resnets"),
+        "resnets": version("resnets"),
         "commit": commit(),
         "python": sys.version.split()[0],
         "packages": versions,
         "command": shlex.join(sys.orig_argv),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def version(package: str) -> str:
+    """Return the version of an installed package; "unknown" where it was not installed.
+
+    So it is with ours where Python was only told where the source lies.
+    """
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def commit() -> str | None:

@@ -94,3 +94,11 @@ def test_a_description_names_the_processor_its_cores_and_the_device():
     assert found["threads"] == torch.get_num_threads()
     assert found["bfloat16"] == (hardware.bfloat16_units() or "none")
     assert "gpu" not in found
+
+
+def test_to_ask_for_a_device_settles_that_convolutions_are_the_same_every_time(monkeypatch):
+    cudnn = torch.backends.cudnn
+    for name, left in (("deterministic", False), ("benchmark", True), ("allow_tf32", True)):
+        monkeypatch.setattr(cudnn, name, left)
+    hardware.device("cpu")
+    assert (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32) == (True, False, False)

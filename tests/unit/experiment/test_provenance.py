@@ -17,6 +17,12 @@ def test_provenance_says_the_versions_the_command_and_the_time(monkeypatch):
     assert timedelta(0) <= datetime.now(UTC) - started < timedelta(minutes=1)
 
 
+def test_a_package_that_was_not_installed_has_no_version_and_is_no_error():
+    """As this one where only PYTHONPATH tells of it."""
+    assert provenance.version("torch") != "unknown"
+    assert provenance.version("no-such-package-anywhere") == "unknown"
+
+
 def test_the_commit_is_a_hash_marked_where_the_source_was_edited_or_nothing():
     found = provenance.commit()
     assert found is None or re.fullmatch(r"[0-9a-f]{40}(\+changes)?", found)
