@@ -4,7 +4,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 
 help: ## Explain every target
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-24s %s\n", $$1, $$2}'
 
 # The stamp is newer than pyproject.toml exactly when what it asks for is installed.
 .venv/ready: pyproject.toml
@@ -55,6 +55,9 @@ bench-load: .venv/ready ## Time reading training images against torchvision's wa
 bench-train-resnet50: .venv/ready ## Time training ResNet-50 against torchvision's model, eager and tuned
 	$(BIN)/python bench/train_resnet50.py
 
+bench-train-resnet50-gpu: .venv/ready ## The same on a GPU, with the rates that its memory and arithmetic allow
+	$(BIN)/python bench/train_resnet50.py --device cuda
+
 bench-detection: .venv/ready ## Time a detector's operations on one core
 	$(BIN)/python bench/detection_ops.py
 
@@ -65,4 +68,4 @@ clean: ## Remove .venv and caches; runs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .PHONY: help setup train fmt check test test-real golden-update paper bench bench-evaluate bench-load bench-train-resnet50 \
-	bench-detection bench-detector clean
+	bench-train-resnet50-gpu bench-detection bench-detector clean
