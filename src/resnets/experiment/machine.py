@@ -46,7 +46,7 @@ def compilation(
 
 
 def stepping(parts: Parts) -> Step:
-    """Return how the updates of a run are done: on a GPU replayed, where Python would be waited for.
+    """Return how a run does its updates: on a GPU replayed, where it would wait for Python.
 
     That is so for small images, which lie on the GPU; with files, reading decides. Neither changes
     a bit of the numbers.
