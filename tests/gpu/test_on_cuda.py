@@ -20,7 +20,10 @@ import samples
 from resnets.core import hardware, random
 from resnets.core.errors import InterruptedRunError
 from resnets.core.processes import ALONE
+from resnets.data import opening
 from resnets.data.annotated import DetectionData
+from resnets.data.crops import ScaleCrop
+from resnets.data.file_batches import Augmentation, FileBatches
 from resnets.data.preprocess import Preprocess
 from resnets.detection import nms, regions
 from resnets.experiment import detectors, run
@@ -135,6 +138,21 @@ def test_a_network_goes_on_learning_on_a_folder_of_images(finished, tmp_path, mo
     predictor = resnets.load(tuned, device="cuda")
     assert predictor.predict([first])[0][0].probability > 0
     assert predictor.explain(first).map_hw.device == CPU
+
+
+@pytest.mark.parametrize("lighting", [0.1, 0.0])
+def test_photos_are_flipped_and_lit_as_on_the_cpu(tmp_path, lighting):
+    files = opening.open_data(samples.write_photos(tmp_path / "photos")).splits["train"]
+    how = Augmentation(ScaleCrop(shorter_px=(34, 40), crop_px=32, lighting_std=lighting))
+    mean = torch.tensor((0.5, 0.4, 0.3)).view(1, 1, 3)
+    one, other = (
+        FileBatches(files, mean, how, seed=0, batch_images=16, device=device)
+        for device in (CPU, GPU)
+    )
+    for number in (1, 2, 3):
+        expected, found = one(number), other(number)
+        torch.testing.assert_close(found.images_nchw.cpu(), expected.images_nchw)
+        assert torch.equal(found.labels_n.cpu(), expected.labels_n)
 
 
 def drawn_boxes(count, seed=0):

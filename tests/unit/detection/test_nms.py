@@ -110,3 +110,12 @@ def test_infinite_scores_have_their_place_and_boxes_without_area_stay():
     scores = torch.tensor([-math.inf, math.inf, 0.5, 0.7])
     assert nms.nms(given, scores, 0.5).tolist() == [1, 2]
     assert nms.nms(given[[2, 2]], scores[:2], 0.5).tolist() == [1, 0]
+
+
+def test_what_stays_does_not_depend_on_how_many_are_looked_at_at_once(monkeypatch):
+    given, scores = crowd(3000, seed=3, spread=400.0)
+    expected = nms.nms(given, scores, 0.5)
+    assert 100 < len(expected) < 2900
+    for table in (nms._BLOCK, nms._COLUMNS):
+        monkeypatch.setitem(table, "cpu", table["cuda"])  # as on a GPU
+    assert torch.equal(nms.nms(given, scores, 0.5), expected)
