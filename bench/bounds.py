@@ -97,7 +97,7 @@ def costs(model: str, images: int, side_px: int) -> list[Cost]:
 
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.Linear | Residual):
-            module.register_forward_hook(hook(name))  # type: ignore[arg-type]
+            module.register_forward_hook(hook(name))
     network.train()(batch)
     moved = _PARAMETER * sum(parameter.numel() for parameter in network.parameters())
     return [*found, Cost("parameters", moved, moved, 0)]

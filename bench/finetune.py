@@ -176,6 +176,7 @@ def probe(
 ) -> nn.Module:
     """Solve the linear problem on the features of as many views as there is time for."""
     begun = time.perf_counter()
+    torch.backends.cudnn.benchmark = False  # which the usual loop wanted
     network, wanted = began.network().eval().to(device), began.preprocess
     augment, epoch = ResizedCrop(crop_px=wanted.crop_px, area=(0.25, 1.0)), 0
 
