@@ -188,7 +188,9 @@ def test_regions_are_pooled_as_on_the_cpu_with_the_same_gradient_every_time(pool
 
     expected, expected_slope = computed(CPU)
     found, slope = computed(GPU)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    # A place between cells (below 64) may round to its float32 neighbour, 3.8e-6 away, along each
+    # side; cells beside each other differ by 8 at most. Found on an H200: 1.9e-5 where aligned.
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2 * 3.8e-6 * 8)
     torch.testing.assert_close(slope, expected_slope, rtol=1e-3, atol=1e-3)
     for _ in range(3):
         assert torch.equal(computed(GPU)[1], slope)

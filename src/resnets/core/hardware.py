@@ -143,6 +143,11 @@ def keep_memory() -> bool:
     return bool(libc.mallopt(mmap_threshold, largest) and libc.mallopt(trim_threshold, never))
 
 
+def calculator(described: Mapping[str, str | int]) -> str:
+    """Return the name of what computes, of what `describe` returned: the GPU, else the processor."""
+    return str(described.get("gpu", described["processor"]))
+
+
 def describe(where: torch.device) -> dict[str, str | int]:
     """Return what a published number must say about the machine it was measured on."""
     found: dict[str, str | int] = {

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from resnets.core import artifacts
+from resnets.core import artifacts, hardware
 from resnets.experiment.studies import catalogue
 
 _NUMBER = r"(?:-?[\d.]+(?:e[+-]\d+)?|null)"
@@ -154,7 +154,7 @@ def _measurement(made: Mapping[str, Any]) -> str:
         f"### {made['what']}\n",
         *map(_markdown, table),
         "",
-        f"`{made['command']}` on {machine['processor']} ({machine['device']}, "
+        f"`{made['command']}` on {hardware.calculator(machine)} ({machine['device']}, "
         f"{machine['threads']} threads); commit {str(commit)[:12]}.\n",
     ]
     return "\n".join(lines)

@@ -163,6 +163,9 @@ def test_benchmarks_stand_on_the_page_with_their_spread_machine_and_command(fold
     assert "| loop | images per second |" in section
     assert "| ours | 2.00 (1.00 to 3.00) |" in section
     assert "`make bench` on a processor (cpu, 2 threads); commit eeeeeeeeeeee." in section
+    made["hardware"] |= {"gpu": "a GPU", "device": "cuda"}
+    artifacts.write_json(bench, made)
+    assert "`make bench` on a GPU (cuda, 2 threads)" in results.page([path, bench])
 
 
 def test_a_result_is_json_even_where_a_number_is_infinite():
