@@ -6,6 +6,7 @@ Only every STEP-th change, so that two of these share the work. Every crash happ
 this process, which has imported everything and computed nothing.
 """
 
+import gc
 import json
 import os
 import signal
@@ -62,7 +63,11 @@ def fork(words, prepare):
         prepare(told)
         sys.argv = ["resnets", *words]
         os.dup2(2, 1)
-        main()
+        try:
+            main()
+        except SystemExit as left:
+            sys.stdout.flush()
+            os._exit(left.code)  # taking a process down that has imported everything takes a second
     os.close(told)
     with os.fdopen(listen, "rb") as pipe:
         heard = pipe.read().decode()
@@ -89,6 +94,7 @@ def weights(folder):
 def tell(folder, first, step, words):
     """Print the story of each change until a run ends alive."""
     cost.measure(zoo.named("cifar-resnet8"))  # imports what torch imports late
+    gc.freeze()  # so that forks don't copy it all
     number, alive = first, False
     while not alive:
         at = folder / f"{number:03d}"
