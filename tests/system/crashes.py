@@ -13,11 +13,12 @@ import signal
 import sys
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401 - optimizers do, late
+
 from resnets.cli.main import main
 from resnets.core import artifacts
 from resnets.experiment import asking, run  # noqa: F401 - imported once for all forks
 from resnets.inference.checkpoints import FINISHED, MANIFEST
-from resnets.models import cost, zoo
 
 run._SAVE_AFTER_S = 0.0  # after every update
 run._SAVE_SHARE = 1e9
@@ -93,7 +94,6 @@ def weights(folder):
 
 def tell(folder, first, step, words):
     """Print the story of each change until a run ends alive."""
-    cost.measure(zoo.named("cifar-resnet8"))  # imports what torch imports late
     gc.freeze()  # so that forks don't copy it all
     number, alive = first, False
     while not alive:

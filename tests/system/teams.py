@@ -32,7 +32,6 @@ from pathlib import Path
 
 from resnets.cli.main import main
 from resnets.experiment import asking, run  # noqa: F401 - imported once for all forks
-from resnets.models import cost, zoo
 
 LONGEST_S = 90
 
@@ -134,7 +133,7 @@ def kill(children):
 
 
 if __name__ == "__main__":
-    cost.measure(zoo.named("cifar-resnet8"))  # imports what torch imports late
+    import torch._dynamo  # optimizers do, late
     import torch.distributed  # noqa: F401
 
     gc.freeze()  # so that forks don't copy it all
