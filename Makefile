@@ -32,7 +32,7 @@ check: .venv/ready ## Format, lint, types and layers, without changing anything
 	$(BIN)/lint-imports --no-cache
 
 test: .venv/ready ## Run the tests that need no network and no data but ours
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-real: .venv/ready ## Run the tests on real data: ../shared/data and the npm client
 	$(BIN)/python -m pytest -m real

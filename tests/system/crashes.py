@@ -6,17 +6,19 @@ Only every STEP-th change, so that two of these share the work. Every crash happ
 this process, which has imported everything and computed nothing.
 """
 
+import gc
 import json
 import os
 import signal
 import sys
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401 - optimizers do, late
+
 from resnets.cli.main import main
 from resnets.core import artifacts
 from resnets.experiment import asking, run  # noqa: F401 - imported once for all forks
 from resnets.inference.checkpoints import FINISHED, MANIFEST
-from resnets.models import cost, zoo
 
 run._SAVE_AFTER_S = 0.0  # after every update
 run._SAVE_SHARE = 1e9
@@ -62,7 +64,11 @@ def fork(words, prepare):
         prepare(told)
         sys.argv = ["resnets", *words]
         os.dup2(2, 1)
-        main()
+        try:
+            main()
+        except SystemExit as left:
+            sys.stdout.flush()
+            os._exit(left.code)  # taking a process down that has imported everything takes a second
     os.close(told)
     with os.fdopen(listen, "rb") as pipe:
         heard = pipe.read().decode()
@@ -88,7 +94,7 @@ def weights(folder):
 
 def tell(folder, first, step, words):
     """Print the story of each change until a run ends alive."""
-    cost.measure(zoo.named("cifar-resnet8"))  # imports what torch imports late
+    gc.freeze()  # so that forks don't copy it all
     number, alive = first, False
     while not alive:
         at = folder / f"{number:03d}"

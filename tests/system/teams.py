@@ -5,7 +5,7 @@ Reads a line of JSON for each job from standard input and answers with one:
     {"words": [...], "processes": 2, "out": FILE, "save_after_s": 0.05,
      "signal": [RANK, NUMBER, S, SAID], "once_saved_in": FOLDER,
      "terminate_after": [RANK, UPDATE],
-     "apart": FOLDER, "restarts": [0, 1]}
+     "apart": FOLDER, "restarts": [0, 1], "plain": true}
     {"statuses": [0, 0]}
 
 What all processes print goes to FILE. The signal is sent to that process S seconds after they have
@@ -16,7 +16,7 @@ after some seconds, and all that have not ended after a minute and a half.
 
 Apart, each process works in a folder of its own, FOLDER/RANK, as on a machine of its own.
 `restarts` is how often each one's torchrun has started its processes again: every machine's counts
-for itself.
+for itself. A plain process is as one that no torchrun started.
 """
 
 import contextlib
@@ -32,7 +32,6 @@ from pathlib import Path
 
 from resnets.cli.main import main
 from resnets.experiment import asking, run  # noqa: F401 - imported once for all forks
-from resnets.models import cost, zoo
 
 LONGEST_S = 90
 
@@ -48,9 +47,11 @@ def fork(job, rank, port):
     child = os.fork()
     if child:
         return child
-    count = str(job["processes"])
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": count}
-    os.environ |= {"LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if not job.get("plain"):
+        count = str(job["processes"])
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": count}
+        os.environ |= {"LOCAL_WORLD_SIZE": count}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= job.get("environment", {})
     if "apart" in job:
         os.chdir(Path(job["apart"]) / str(rank))
@@ -134,7 +135,7 @@ def kill(children):
 
 
 if __name__ == "__main__":
-    cost.measure(zoo.named("cifar-resnet8"))  # imports what torch imports late
+    import torch._dynamo  # optimizers do, late
     import torch.distributed  # noqa: F401
 
     gc.freeze()  # so that forks don't copy it all

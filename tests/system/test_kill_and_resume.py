@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import select
 import shlex
 import shutil
 import signal
@@ -34,7 +33,6 @@ class Process:
     """A running command. `announced` is when it said that training begins."""
 
     popen: subprocess.Popen
-    began: float = field(default_factory=time.monotonic)
     said: str = ""
     announced: float | None = None
 
@@ -46,10 +44,6 @@ class Process:
                 return
         self.end()
         raise AssertionError(f"ended before it trained: {self.said}")
-
-    def wait_for_words(self, most_s):
-        """Wait until it says something, which is that training begins, or for so long."""
-        select.select([self.popen.stderr], [], [], most_s)
 
     def leave(self, number):
         """Send a signal and wait for the end."""
@@ -66,14 +60,11 @@ class Process:
 def launch(command):
     resnets, environment, _ = command
 
-    def launch(*words, save_after_s=None):
-        called = resnets
-        if save_after_s is not None:
-            called = (sys.executable, HERE / "impatient.py")
+    def launch(*words):
         return Process(
             subprocess.Popen(
-                [*called, *map(str, words)],
-                env={**environment, "SAVE_AFTER_S": str(save_after_s)},
+                [*resnets, *map(str, words)],
+                env=environment,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -99,49 +90,36 @@ def newest_update(folder):
     return max((int(path.stem.removeprefix("update-")) for path in states), default=0)
 
 
-def tell(launch, tiny, folder, precision):
-    """Train once undisturbed and once with ten kills."""
-    chance = random.Random(f"{SEED} {precision}")
-    words = tiny(UPDATES, precision=precision)
-    story = Story(folder / "undisturbed", folder / "killed")
+@pytest.fixture(params=PRECISIONS)
+def story(launch, team, command, request, tmp_path):
+    """What became of a run that the command trained, and of one in forks with ten kills."""
+    _, _, tiny = command
+    chance = random.Random(f"{SEED} {request.param}")
+    words, said = tiny(UPDATES, precision=request.param), tmp_path / "said.txt"
+    story = Story(tmp_path / "undisturbed", tmp_path / "killed")
     whole = launch(*words, "--out", story.undisturbed)
     whole.wait_for_training()
     assert whole.end() == 0, whole.said
-    starting_s = whole.announced - whole.began
     training_s = time.monotonic() - whole.announced
 
     words += ["--out", story.killed]
     while_starting = chance.sample(range(1, KILLS), 3)
     for number in range(KILLS + 1):
-        process = launch(*words, save_after_s=0.05)
-        words = ["train", "--resume", story.killed]
-        if number == KILLS:
-            assert process.end() == 0, process.said
-        elif number in while_starting:
-            process.wait_for_words(chance.uniform(0, starting_s))
-        else:
-            process.wait_for_training()
-            # Always a part of what is left, so that the run does not end before it is killed.
-            left = 1 - newest_update(story.killed) / UPDATES
-            time.sleep(chance.uniform(0, left * training_s / 5))
-            story.kills_in_training += process.popen.poll() is None
-        if number < KILLS:
-            story.kills += process.leave(signal.SIGKILL) == -signal.SIGKILL
-        story.continued_after += map(int, re.findall(r"continued after update (\d+)", process.said))
+        starting = number in while_starting
+        # Always a part of what is left, so that the run does not end before it is killed.
+        left = 1 - newest_update(story.killed) / UPDATES
+        after_s = chance.uniform(0, 0.3 if starting else left * training_s / 5)
+        kill = [0, signal.SIGKILL, after_s, "" if starting else "\ncheckpoints "]
+        further = {"signal": kill} if number < KILLS else {}
+        statuses, told = team(1, words, said, plain=True, save_after_s=0.05, **further)
+        killed = statuses == [-signal.SIGKILL]
+        assert killed or statuses == [0], told
+        story.kills += killed
+        story.kills_in_training += killed and not starting
+        story.continued_after += map(int, re.findall(r"continued after update (\d+)", told))
+        if (story.killed / "manifest.json").exists():
+            words = ["train", "--resume", story.killed]
     return story
-
-
-@pytest.fixture(scope="module")
-def stories(launch, command, tmp_path_factory):
-    """Both precisions at once: each uses one thread."""
-    _, _, tiny = command
-    with ThreadPoolExecutor(len(PRECISIONS)) as pool:
-        return {
-            precision: pool.submit(
-                tell, launch, tiny, tmp_path_factory.mktemp(precision), precision
-            )
-            for precision in PRECISIONS
-        }
 
 
 def journal(folder):
@@ -154,9 +132,8 @@ def weights(ask, folder):
     return json.loads(ask("inspect", folder, "--json").out)["weights_sha256"]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_run_killed_ten_times_ends_in_the_same_bits(precision, stories, ask):
-    story = stories[precision].result()
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_run_killed_ten_times_ends_in_the_same_bits(story, ask):
     sys.stdout.write(f"KILL_SEED={SEED} makes the same kills again: {story}\n")
     assert weights(ask, story.killed) == weights(ask, story.undisturbed)
     assert journal(story.killed) == journal(story.undisturbed)

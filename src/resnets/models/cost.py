@@ -1,4 +1,4 @@
-"""What a network does and costs, measured from the module itself on the meta device."""
+"""What a network does and costs, measured from the module itself, which is shown no image."""
 
 import functools
 import itertools
@@ -182,8 +182,15 @@ def measure(spec: ModelSpec, image_px: int | None = None) -> Cost:
     check_image_px(spec, side)
     with torch.device("meta"):
         network = making.make(spec).eval()
-        image = torch.empty(1, spec.in_channels, side, side)
-    return of(network, lambda: network(image), depth=spec.depth, image_px=side)
+    # Run on the meta device, it would have torch import its compiler and sympy: a second or two.
+    # On a batch of no images it computes nothing either, and reads none of this memory.
+    untouched = {
+        name: torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
+        for name, weight in network.state_dict().items()
+    }
+    network.load_state_dict(untouched, assign=True)
+    images = torch.empty(0, spec.in_channels, side, side, device="cpu")
+    return of(network, lambda: network(images), depth=spec.depth, image_px=side)
 
 
 def of(
@@ -197,8 +204,8 @@ def of(
     """Measure what one call runs of a network.
 
     Args:
-        network: On the meta device; `stages`, an nn.ModuleDict, may hold some that do not run.
-        run: The call, for one image.
+        network: Its `stages`, an nn.ModuleDict, may hold some that do not run.
+        run: The call, for one image, or a batch of none; on the meta device nothing is computed.
         depth: What is told of it.
         image_px: What is told of it.
         before: Operations without a module that come first.
