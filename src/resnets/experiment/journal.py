@@ -80,7 +80,7 @@ class Journal:
         measured = {
             "learning_rate": self._last.learning_rate,
             **means,
-            "images_per_second": round(rate, 1),
+            "images_per_second": float(f"{rate:.4g}"),  # never 0, however slow: time is told by it
         }
         self.write(number, measured)
         self._since_s, self._since_number = now, number
