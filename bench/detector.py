@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import compared
+import judges
 from resnets.core import hardware
 from resnets.data.annotated import Objects
 from resnets.data.scenes import Scene
@@ -45,10 +46,7 @@ FROZEN_STAGES: Final = 1
 ROUNDS: Final = 7
 PHOTOS: Final = ROOT.parent / "shared/data/imagenet-fullsize-150"
 
-_missing = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _missing.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-import torchvision  # type: ignore[import-untyped]  # noqa: E402
+torchvision: Final = judges.torchvision()
 
 Turn = Callable[[], Any]
 

@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import compared
+import judges
 from resnets.core import artifacts, hardware
 from resnets.data import opening
 from resnets.data.files import FileData
@@ -41,12 +43,8 @@ ROUNDS = 5
 BATCH_IMAGES = 32
 WORKERS = int(os.environ.get("WORKERS", "0"))  # of the usual loop; one or two gain nothing here
 
-# torchvision's wheels don't fit a CPU build of torch; schemas of these operators are enough for it.
-_missing = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _missing.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-import torchvision  # type: ignore[import-untyped]  # noqa: E402
-from torchvision import transforms  # noqa: E402
+torchvision: Final = judges.torchvision()
+transforms: Final = torchvision.transforms
 
 Contestant = Callable[[], tuple[float, float]]  # images a second, top-1 error in percent
 

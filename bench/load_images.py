@@ -21,12 +21,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import compared
+import judges
 from resnets.core import hardware
 from resnets.data import files, images, preprocess
 from resnets.data.crops import ResizedCrop
@@ -34,12 +36,8 @@ from resnets.data.file_batches import Augmentation, FileBatches
 from resnets.data.files import ImageFiles
 from resnets.experiment import provenance
 
-# torchvision's wheels don't fit a CPU build of torch; schemas of these operators are enough for it.
-_missing = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _missing.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-from torchvision import transforms  # type: ignore[import-untyped]  # noqa: E402
-from torchvision.datasets.folder import pil_loader  # type: ignore[import-untyped]  # noqa: E402
+transforms: Final = judges.torchvision().transforms
+pil_loader: Final = judges.torchvision().datasets.folder.pil_loader
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = ROOT.parent / "shared/data/imagenet-fullsize-150/images"
