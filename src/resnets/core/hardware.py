@@ -144,7 +144,7 @@ def keep_memory() -> bool:
 
 
 def calculator(described: Mapping[str, str | int]) -> str:
-    """Return the name of what computes, of what `describe` returned: the GPU, else the processor."""
+    """Return the name of what computes, by what `describe` said: the GPU, else the processor."""
     return str(described.get("gpu", described["processor"]))
 
 
