@@ -143,7 +143,7 @@ def keep_memory() -> bool:
     return bool(libc.mallopt(mmap_threshold, largest) and libc.mallopt(trim_threshold, never))
 
 
-def calculator(described: Mapping[str, str | int]) -> str:
+def device_name(described: Mapping[str, str | int]) -> str:
     """Return the name of what computes, by what `describe` said: the GPU, else the processor."""
     return str(described.get("gpu", described["processor"]))
 

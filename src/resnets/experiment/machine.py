@@ -17,8 +17,6 @@ from resnets.experiment import tasks
 from resnets.experiment.build import Parts
 from resnets.models.blocks import DropPath
 from resnets.recipes.detector import AnyRecipe, DetectorRecipe
-from resnets.training.replaying import Replayed
-from resnets.training.step import Step, train_step
 
 Compile = Literal["auto", "on", "off"]
 
@@ -45,22 +43,20 @@ def compilation(
     return hardware.compilation(device, tasks.multiply_adds(recipe, data))
 
 
-def stepping(parts: Parts) -> Step:
-    """Return how a run does its updates: on a GPU replayed, where it would wait for Python.
+def replays(parts: Parts) -> bool:
+    """Return whether a run's updates are replayed: on a GPU, where it would wait for Python.
 
     That is so for small images, which lie on the GPU; with files, reading decides. Neither changes
     a bit of the numbers.
     """
-    random = any(isinstance(m, nn.Dropout | DropPath) for m in parts.model.modules())
-    replayed = (
+    return (
         parts.batch_of.device.type == "cuda"
         and isinstance(parts.batch_of, TrainBatches)
         and isinstance(parts.optimizer, torch.optim.SGD)
         and parts.division.slices == 1
         and not parts.precision.scaler.is_enabled()
-        and not random
+        and not any(isinstance(m, nn.Dropout | DropPath) for m in parts.model.modules())
     )
-    return Replayed() if replayed else train_step
 
 
 def device_now(

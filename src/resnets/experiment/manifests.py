@@ -139,7 +139,7 @@ def announce(
         f"recipe       {manifest['name']} {manifest['recipe_digest']}, seed {manifest['seed']}, "
         f"{recipe.total_steps:,} updates of {recipe.batch_images} images",
         f"data         {manifest['data']['name']} {manifest['data']['digest'][:12]}",
-        f"device       {device}, {hardware.calculator(manifest['hardware'])}, "
+        f"device       {device}, {hardware.device_name(manifest['hardware'])}, "
         f"{torch.get_num_threads()} threads, channels-last"
         + (f", {team.size} processes" if team.size > 1 else ""),
         *(

@@ -154,7 +154,7 @@ def _measurement(made: Mapping[str, Any]) -> str:
         f"### {made['what']}\n",
         *map(_markdown, table),
         "",
-        f"`{made['command']}` on {hardware.calculator(machine)} ({machine['device']}, "
+        f"`{made['command']}` on {hardware.device_name(machine)} ({machine['device']}, "
         f"{machine['threads']} threads); commit {str(commit)[:12]}.\n",
     ]
     return "\n".join(lines)

@@ -363,7 +363,7 @@ def _train(
             seed=manifest["seed"],
             clip_norm=recipe.clip_norm,
             division=parts.division,
-            step=machine.stepping(parts),
+            replayed=machine.replays(parts),
         ):
             journal.count(update)
             forecast.after(update.number)

@@ -122,7 +122,7 @@ class Trained:
             "data_digest": made["data"]["digest"],
             "precision": made["runtime"]["precision"]["value"],
             "threads": made["runtime"]["threads"],
-            "processor": hardware.calculator(made["hardware"]),
+            "processor": hardware.device_name(made["hardware"]),
             "device": made["hardware"]["device"],
             "commit": made["provenance"]["commit"],
             "minutes": round(self.minutes, 1),

@@ -1,6 +1,6 @@
 """The training loop: a generator of finished updates. What else happens is up to the caller."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from resnets.core import random
 from resnets.core.division import UNDIVIDED, Division, Share
-from resnets.training.step import LossOf, Precision, Step, train_step
+from resnets.training.replaying import Replayed
+from resnets.training.step import LossOf, Precision, train_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def updates(
     seed: int = 0,
     clip_norm: float | None = None,
     division: Division = UNDIVIDED,
-    step: Step = train_step,
+    replayed: bool = False,
 ) -> Iterator[Update]:
     """Train, yielding after each update so the caller decides what else happens then.
 
@@ -52,25 +53,30 @@ def updates(
         seed: The run's seed, for what layers draw at random.
         clip_norm: See `train_step`.
         division: Which shares of each batch this process computes, and with whom.
-        step: Does one update: `train_step`, or a `Replayed` of this model and optimizer.
+        replayed: Whether a GPU is to replay the updates, for which `Replayed` has conditions.
 
     Yields:
         One `Update` for each number in `first..last`.
     """
-    for number in range(first, last + 1):
-        rate = rate_of(number)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group.get("rate_factor", 1.0)
-        model.train()
-        measured = step(
+
+    def update(parts: Iterable[Any]) -> dict[str, Tensor]:
+        return train_step(
             model,
             loss_of,
-            _parts(batch_of, number, division, seed),
+            parts,
             optimizer,
             precision,
             clip_norm=clip_norm,
             division=division,
         )
+
+    do = Replayed(update, optimizer) if replayed else update
+    for number in range(first, last + 1):
+        rate = rate_of(number)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("rate_factor", 1.0)
+        model.train()
+        measured = do(_parts(batch_of, number, division, seed))
         yield Update(number, rate, measured)
 
 

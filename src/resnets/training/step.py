@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,22 +32,6 @@ class Precision:
     def autocast(self) -> torch.autocast:
         """Return the context in which the forward pass runs."""
         return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not torch.float32)
-
-
-class Step(Protocol):
-    """One optimizer update, as `train_step` does it."""
-
-    def __call__(
-        self,
-        model: nn.Module,
-        loss_of: LossOf,
-        parts: Iterable[Any],
-        optimizer: torch.optim.Optimizer,
-        precision: Precision,
-        *,
-        clip_norm: float | None = None,
-        division: Division = UNDIVIDED,
-    ) -> dict[str, Tensor]: ...
 
 
 def train_step(
