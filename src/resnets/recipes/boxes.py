@@ -1,13 +1,10 @@
 """What the recipes of a detector and of a localizer have in common."""
 
-from typing import Literal
-
 from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
 from resnets.detection.spec import FasterRCNNSpec, LocalizerSpec
-from resnets.recipes.optimizers import OptimSpec
-from resnets.recipes.schedule import Plateau, Schedule
-from resnets.recipes.schema import EmaSpec, check_positive
+from resnets.recipes.schedule import Plateau
+from resnets.recipes.schema import Experiment
 
 
 @spec
@@ -61,37 +58,15 @@ class SplitsSpec:
 
 
 @spec
-class BoxRecipe:
-    """One experiment with boxes; see `Recipe` for what all have.
+class BoxRecipe(Experiment):
+    """One experiment with boxes; `keep` "best" is by the task's own measure."""
 
-    `keep` says which network a run ends with: the last one, or that of all evaluations with the
-    best measure.
-    """
-
-    source: str
-    differs: tuple[str, ...] = ()
     model: FasterRCNNSpec | LocalizerSpec
     data: SplitsSpec
-    optim: OptimSpec
-    schedule: Schedule
-    batch_images: int
-    part_images: int | None = None
-    rate_rule: Literal["none", "linear", "square-root"] = "none"
-    total_steps: int
-    clip_norm: float | None = None
-    ema: EmaSpec | None = None
     transfer: Pretrained
-    keep: Literal["last", "best"] = "last"
-    patience: int | None = None
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        check_positive(self)
-        batch = self.batch_images
-        if batch % min(self.part_images or batch, batch):
-            raise RecipeError(
-                f"part_images: must divide batch_images, {batch}, got {self.part_images}"
-            )
+        Experiment.__post_init__(self)
         if isinstance(self.schedule, Plateau):
             raise RecipeError("schedule: a plateau is of the top-1 error; a detector has none")
 

@@ -1,7 +1,7 @@
 """A recipe: everything that changes the numbers, and nothing else."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 from resnets.core.errors import RecipeError
 from resnets.core.spec import spec
@@ -20,13 +20,13 @@ __all__ = [
     "DataSpec",
     "EmaSpec",
     "Expected",
+    "Experiment",
     "LambSpec",
     "OptimSpec",
     "Recipe",
     "SgdSpec",
     "TestView",
     "Transfer",
-    "check_positive",
 ]
 
 
@@ -175,64 +175,42 @@ class Expected:
     measured: bool = False
 
 
-def check_positive(recipe: Any) -> None:
-    """Refuse a recipe of any task whose lengths and bounds are not positive and finite.
-
-    Raises:
-        RecipeError: One is not.
-    """
-    for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
-        value = getattr(recipe, name)
-        if value is not None and not 0 < value < math.inf:
-            raise RecipeError(f"{name}: must be positive, got {value}")
-
-
 @spec
-class Recipe:
-    """One experiment. Equal recipes and equal seeds mean the same experiment.
+class Experiment:
+    """What the recipe of every task has.
 
-    `source`, `expected` and `differs` say where the numbers come from, what they lead to, and what
-    is not as in the source, a sentence each, told when a run begins; the digest leaves them out.
-    `precision` "auto" is replaced by what the machine computes in when a run begins.
+    `source`, the `expected` result and `differs` say where the numbers come from, what they lead
+    to, and what is not as in the source, a sentence each, told when a run begins; the digest leaves
+    them out. `precision` "auto" is replaced by what the machine computes in when a run begins.
 
-    `loss` and `class_weights` (one for each class, or none) are those of
-    `resnets.training.losses`. `clip_norm` is the greatest norm of all gradients together.
-    `part_images` is how many images BN's statistics are taken over: the batch is done in parts of
-    that many, on one device one after the other, so the numbers do not depend on how many devices
-    there are; None, or more than a batch has, is the whole batch. `rate_rule` says how the rate
-    follows when another batch is asked for (`resnets.recipes.rates`). `transfer` says what a run
-    begins from; None is from scratch. `keep` says which network a run ends with: the last one, or
-    the best of all evaluations, the earliest of equals; `patience` ends it after so many
-    evaluations in a row that were no better. `true_averages` ends a run by replacing BN's moving
-    averages by true ones over an epoch of the training batches, as the paper's authors did with
-    their released models.
+    `clip_norm` is the greatest norm of all gradients together. `part_images` is how many images
+    BN's statistics are taken over: the batch is done in parts of that many, on one device one after
+    the other, so the numbers do not depend on how many devices there are; None, or more than a
+    batch has, is the whole batch. `rate_rule` says how the rate follows when another batch is asked
+    for (`resnets.recipes.rates`). `keep` says which network a run ends with: the last one, or the
+    best of all evaluations, the earliest of equals; `patience` ends it after so many evaluations in
+    a row that were no better.
     """
 
     source: str
-    expected: Expected | None = None
     differs: tuple[str, ...] = ()
-    model: ModelSpec
-    data: DataSpec
-    mixing: Mixing | None = None
     optim: OptimSpec
     schedule: Schedule
     batch_images: int
     part_images: int | None = None
     rate_rule: Literal["none", "linear", "square-root"] = "none"
     total_steps: int
-    loss: Literal["cross-entropy", "bce"] = "cross-entropy"
-    label_smoothing: float = 0.0
-    class_weights: tuple[float, ...] = ()
     clip_norm: float | None = None
     ema: EmaSpec | None = None
-    transfer: Transfer | None = None
     keep: Literal["last", "best"] = "last"
     patience: int | None = None
-    true_averages: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
     def __post_init__(self) -> None:
-        check_positive(self)
+        for name in ("batch_images", "total_steps", "part_images", "clip_norm", "patience"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise RecipeError(f"{name}: must be positive, got {value}")
         if self.batch_images % min(self.part_images or 1, self.batch_images):
             raise RecipeError(
                 f"part_images: must divide batch_images, {self.batch_images}, got "
@@ -243,6 +221,30 @@ class Recipe:
                 f"ema.every_steps: at most total_steps, {self.total_steps}, got "
                 f"{self.ema.every_steps}"
             )
+
+
+@spec
+class Recipe(Experiment):
+    """One experiment with a classifier. Equal recipes and equal seeds mean the same experiment.
+
+    `loss` and `class_weights` (one for each class, or none) are those of
+    `resnets.training.losses`. `transfer` says what a run begins from; None is from scratch.
+    `true_averages` ends a run by replacing BN's moving averages by true ones over an epoch of the
+    training batches, as the paper's authors did with their released models.
+    """
+
+    expected: Expected | None = None
+    model: ModelSpec
+    data: DataSpec
+    mixing: Mixing | None = None
+    loss: Literal["cross-entropy", "bce"] = "cross-entropy"
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+    transfer: Transfer | None = None
+    true_averages: bool = False
+
+    def __post_init__(self) -> None:
+        Experiment.__post_init__(self)  # a class with slots is made anew: super() has the old one
         if not 0 <= self.label_smoothing < 1:
             raise RecipeError(f"label_smoothing: must be in [0, 1), got {self.label_smoothing}")
         if self.class_weights and len(self.class_weights) != self.model.classes:

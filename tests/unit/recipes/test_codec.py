@@ -389,6 +389,13 @@ def test_a_bad_setting_is_refused_in_one_line_naming_the_field(setting, message)
     assert caught.value.exit_status == 2
 
 
+@pytest.mark.parametrize("name", ["cifar10.resnet20", "detect.finetune", "localize.finetune"])
+def test_a_recipe_of_any_task_is_refused_whose_average_would_never_be_taken(name):
+    setting = 'ema={"decay": 0.9, "every_steps": 70000}'
+    with pytest.raises(ResNetsError, match=r"^ema\.every_steps: at most total_steps, "):
+        codec.override(RECIPES[name], [setting])
+
+
 def test_a_difference_says_each_field_that_changed_with_both_values():
     other = codec.override(short, ["optim.momentum=0.8", "batch_images=32"])
     assert codec.difference(short, other) == "optim.momentum: 0.9 -> 0.8; batch_images: 64 -> 32"
