@@ -12,6 +12,7 @@ from PIL import Image
 import resnets
 import samples
 from resnets.core import artifacts
+from resnets.experiment import detectors
 from resnets.inference import checkpoints, origins
 from resnets.inference.detector import Detector
 
@@ -192,6 +193,45 @@ def test_it_predicts_and_draws(ask, trained, data, tmp_path):
     assert all(set(one) == {"file", "class", "class_index", "score", "box_px"} for one in told)
     with Image.open(tmp_path / "drawn.png") as drawn, Image.open(image) as original:
         assert drawn.size == original.size
+
+
+def test_where_no_object_is_sure_enough_that_is_said(ask, trained, tmp_path):
+    Image.new("RGB", (96, 96)).save(tmp_path / "black.png")
+    answer = ask("predict", trained[0], tmp_path / "black.png", "--device", "cpu")
+    assert (answer.status, answer.out) == (0, "")
+    assert answer.err == (
+        "note         1 of 1 images: no object as likely as 50 %; --top 5 tells of the likeliest "
+        "five\n"
+    )
+
+
+def test_names_that_a_test_server_does_not_take_are_refused_before_the_work(
+    ask, trained, data, tmp_path, monkeypatch
+):
+    spaced = tmp_path / "data"
+    shutil.copytree(data, spaced)
+    for place in ("JPEGImages/val0.jpg", "Annotations/val0.xml"):
+        path = spaced / place
+        path.rename(path.with_stem("val 0"))
+    listed = spaced / "ImageSets/Main/val.txt"
+    listed.write_text(listed.read_text().replace("val0", "val 0"))
+    measured = []
+    monkeypatch.setattr(detectors, "scored", lambda *given, **named: measured.append(given))
+    words = ("--data", spaced, "--submission", tmp_path / "found", "--device", "cpu")
+    answer = ask("evaluate", trained[0], *words)
+    assert (answer.status, answer.out, measured) == (2, "", [])
+    assert "'val 0': VOC's result files take names without spaces" in answer.err
+    assert not (tmp_path / "found").exists()
+
+
+def test_that_a_detectors_run_is_not_at_its_end_is_said(ask, trained, tmp_path):
+    tensors, about = artifacts.load_tensors(trained[0] / "model.safetensors")
+    path = tmp_path / "stopped.safetensors"
+    artifacts.save_tensors(path, tensors, {**about, "finished": False, "update": 3})
+    answer = ask("evaluate", path, "--device", "cpu")
+    assert answer.status == 0, answer.err
+    assert f"; UNFINISHED: {path} saved after update 3" in answer.out
+    assert "UNFINISHED" not in ask("evaluate", trained[0], "--device", "cpu").out
 
 
 @pytest.mark.parametrize(

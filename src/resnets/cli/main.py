@@ -214,7 +214,8 @@ def predict(
     kind: Literal["table", "json", "jsonl", "csv"] = "json" if json else layout
     loaded = loading.load(checkpoint, device)
     if isinstance(loaded, Detector):
-        refused = output.predictions(detector.told(loaded, found, top, explain), kind)
+        told = detector.told(loaded, found, top, explain)
+        refused = output.predictions(told, kind, empty=detector.nothing(top))
     else:
         if explain is not None:
             explanation.check(loaded.plain, explain, found)

@@ -4,10 +4,12 @@ import csv
 import json as codec
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from resnets.core import progress
 from resnets.core.errors import DataError, ImageError
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ def as_json(value: Any) -> None:
 
 def finished(run: "Run", json: bool) -> None:
     """Print one line: where a run is, its error, and what to type next."""
+    from resnets.experiment.report_page import PAGE
+    from resnets.experiment.run import CURVES
+
     if json:
         return as_json(run.to_dict())
     folder = shlex.quote(str(run.folder))
@@ -42,7 +47,8 @@ def finished(run: "Run", json: bool) -> None:
         told = f"{run.value:.2f} % {run.split} error ({wrong:,} of {run.images:,} images)"
     if run.measure == "localization_error_percent":
         told, then = f"boxes of the true class: {told}", f"resnets evaluate {folder}"
-    print(f"{run.folder}: {told}, curves in curves.png; next: {then}")
+    page = PAGE if (run.folder / PAGE).exists() else CURVES
+    print(f"{run.folder}: {told}, more in {page}; next: {then}")
     return None
 
 
@@ -69,8 +75,8 @@ def evaluation(
 
 def _measured(measured: "Measured", left_out: str = "") -> None:
     """Print on what something was measured, and each class that was asked for."""
-    rate = measured.images_per_second
-    print(f"images       {measured.images:,}, {rate:,.{0 if rate >= 10 else 1}f} a second")
+    rate = progress.per_second(measured.images_per_second)
+    print(f"images       {measured.images:,}, {rate} a second")
     print(f"protocol     {measured.protocol}")
     if left_out:
         print(f"left out     {left_out}")
@@ -106,14 +112,22 @@ def _localization(measured: "LocalizerEvaluation") -> None:
 def predictions(
     found: "Iterable[Sequence[Prediction | FoundObject] | ImageError]",
     layout: Literal["table", "json", "jsonl", "csv"],
+    *,
+    empty: str = "",
 ) -> ImageError | None:
     """Print the classes of each image, most probable first, as they come.
+
+    Args:
+        found: In each image.
+        layout: How to print it.
+        empty: What to say, on stderr, of images in which nothing was found.
 
     Returns:
         What to say of images that could not be decoded; None where all could.
     """
     refused: list[ImageError] = []
-    rows = _rows(found, refused)
+    seen: Counter[bool] = Counter()  # whether something was found in an image
+    rows = _rows(found, refused, seen)
     if layout == "json":
         as_json([one.to_dict() for one in rows])
     elif layout == "csv":
@@ -128,18 +142,24 @@ def predictions(
                 print(codec.dumps(one.to_dict()), flush=True)
             else:
                 print(one, flush=True)
+    if seen[False]:
+        of = f"{seen[False]:,} of {seen.total():,} images"
+        sys.stderr.write(f"note         {of}: {empty}\n")
     if len(refused) > 1:
         return ImageError(f"{len(refused)} images could not be decoded; the first: {refused[0]}")
     return refused[0] if refused else None
 
 
 def _rows(
-    found: "Iterable[Sequence[Prediction | FoundObject] | ImageError]", refused: list[ImageError]
+    found: "Iterable[Sequence[Prediction | FoundObject] | ImageError]",
+    refused: list[ImageError],
+    seen: Counter[bool],
 ) -> "Iterator[Prediction | FoundObject]":
     for ranked in found:
         if isinstance(ranked, ImageError):
             refused.append(ranked)
         else:
+            seen[bool(ranked)] += 1
             yield from ranked
 
 

@@ -61,6 +61,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def per_second(rate: float) -> str:
+    """Return a rate, a slow one in two digits: "1,200", "2.5", "0.04"."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
 class _LineBar:
     """One line every fifteen seconds, for logs."""
 
@@ -88,7 +93,7 @@ class _LineBar:
         beside = f"; {note}" if note else ""
         self.say(
             f"{self.what}: {self.done:,} of {self.total:,} {self.unit}, "
-            f"{rate:,.0f} a second, {left} left{beside}"
+            f"{per_second(rate)} a second, {left} left{beside}"
         )
 
     def say(self, line: str) -> None:
@@ -130,7 +135,7 @@ class _TerminalBar:
     def advance(self, amount: int, note: str = "") -> None:
         self.done += amount
         rate = (self.done - self.first) / max(1e-9, time.monotonic() - self.started)
-        fields = {"rate": f"{rate:,.0f} {self.unit}/s"} | ({"note": note} if note else {})
+        fields = {"rate": f"{per_second(rate)} {self.unit}/s"} | ({"note": note} if note else {})
         self.bar.update(self.task, advance=amount, **fields)  # type: ignore[arg-type]
 
     def say(self, line: str) -> None:

@@ -4,6 +4,7 @@ Memory holds about a hundred bytes of each image, whatever the images' size.
 """
 
 import bisect
+import difflib
 import itertools
 import os
 from collections import Counter, defaultdict
@@ -26,6 +27,8 @@ from resnets.data.findings import Boxes, Case, ClassCount, Finding, Place, Repor
 _AT_ONCE: Final = 256
 _SMALL_PX: Final = 224
 _FEW: Final = 20  # images of a class
+_SLIP: Final = 3  # images of a class that may be a slip of the pen
+_SPELT_ALIKE: Final = 0.8  # difflib's likeness of two names
 _IMBALANCE: Final = 10  # the largest class is so many times another
 _BY_SIZE: Final[tuple[Oddity, ...]] = ("tiny", "long")
 _BY_CROP: Final[tuple[Oddity, ...]] = ("long",)  # of no concern where the whole image is seen
@@ -81,7 +84,7 @@ def check(
         *_same_pictures(listing, seen),
         *_odd_images(listing, seen),
         *_odd_boxes(listing, seen),
-        *_odd_classes(counts, classes),
+        *_odd_classes(splits, counts, classes),
     ):
         found[code].append(case)
     return Report(
@@ -314,8 +317,11 @@ def _size(seen: _Seen, index: int) -> str:
     return f"{width:,} x {height:,} px"
 
 
-def _odd_classes(counts: _Counts, classes: Sequence[str]) -> Iterator[_Found]:
+def _odd_classes(
+    splits: Sequence[Split], counts: _Counts, classes: Sequence[str]
+) -> Iterator[_Found]:
     """Yield what is wrong with classes, of which only good images count."""
+    trained_on = next(split for split in splits if split.name == counts.trained_on)
     train_k = counts.having[counts.trained_on]
     largest = int(train_k.argmax())
     for i, name in enumerate(classes):
@@ -329,10 +335,22 @@ def _odd_classes(counts: _Counts, classes: Sequence[str]) -> Iterator[_Found]:
                 yield "unmeasured-class", Case(class_name=name, why=f"none in {split}")
         here = _count(int(train_k[i]))
         if 0 < train_k[i] < _FEW:
-            yield "few-images", Case(class_name=name, why=here)
+            why = here
+            if train_k[i] <= _SLIP and train_k[largest] >= _FEW:
+                why += "".join(_slip(trained_on, i, classes, train_k))
+            yield "few-images", Case(class_name=name, why=why)
         if 0 < train_k[i] * _IMBALANCE < train_k[largest]:
             beside = f"{here}; {classes[largest]} has {train_k[largest]:,}"
             yield "imbalance", Case(class_name=name, why=beside)
+
+
+def _slip(split: Split, label: int, classes: Sequence[str], images_k: np.ndarray) -> Iterator[str]:
+    """Yield what may tell that a class is a slip of the pen: who has it, and what is spelt so."""
+    image_n = np.unique(split.image_n[split.labels_n.numpy() == label])
+    yield f": {', '.join(split.names[index] for index in image_n[:_SLIP])}"
+    larger = [name for name, images in zip(classes, images_k, strict=True) if images >= _FEW]
+    for meant in difflib.get_close_matches(classes[label], larger, n=1, cutoff=_SPELT_ALIKE):
+        yield f"; misspelt for {meant}?"
 
 
 def _count(images: int) -> str:

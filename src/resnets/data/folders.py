@@ -78,6 +78,13 @@ def _splits(folder: Path) -> dict[SplitName, Path]:
     names = {name.lower(): name for name in _folders(folder)}
     held = [word for word in splits.MEASURED if word in names]
     both = splits.TRAIN in names and bool(held)
+    dated = sorted(name for name in names if splits.is_dated(name))
+    if dated and names.keys() <= {*dated, "annotations"}:
+        raise DataError(
+            f"{folder}: {_some(dated)} are COCO's names of splits, and there is no "
+            "annotations/instances_*.json beside them; put it there, or the images in one folder "
+            "a class"
+        )
     if not both and not names.keys() <= set(splits.WORDS):
         return {splits.alone(folder): folder}
     return splits.choose(

@@ -141,6 +141,12 @@ def cut(whole: ImageFiles, images_of: Mapping[SplitName, int]) -> dict[SplitName
     return found
 
 
+def is_dated(name: str) -> bool:
+    """Tell whether something is called as a split of some year, e.g. "train2017"."""
+    year, word = _dated(name)
+    return bool(year) and word in ("train", "validation", "test", "unlabeled")
+
+
 def _dated(name: str) -> tuple[str, str]:
     """Return the year at the end of a split's name, if any, and our name for the split."""
     match = _DATED.fullmatch(name)

@@ -110,15 +110,27 @@ def write_voc(
 
     Source: Everingham et al. 2010, sec. 4.1, and the development kits' description of results.
     """
-    for name in (image_set, *map(str, ids), *classes):
-        if not _WORD.fullmatch(name):
-            raise DataError(f"{name!r}: VOC's result files take names without spaces and slashes")
+    check_voc(ids, classes, image_set=image_set)
     lines: list[list[str]] = [[] for _ in classes]
     for image_id, label, score, (left, top, right, bottom) in _each(ids, found):
         lines[label].append(f"{image_id} {score} {left + 1} {top + 1} {right} {bottom}\n")
     for name, of_class in zip(classes, lines, strict=True):
         path = folder / f"comp4_det_{image_set}_{name}.txt"
         artifacts.write_bytes(path, "".join(of_class).encode())
+
+
+def check_voc(ids: Sequence[int | str], classes: Sequence[str], *, image_set: str) -> None:
+    """Check that VOC's files can name images and classes; arguments as of `write_voc`.
+
+    Raises:
+        DataError: A name does not fit the format.
+    """
+    for name in (image_set, *map(str, ids), *classes):
+        if not _WORD.fullmatch(name):
+            raise DataError(
+                f"{name!r}: VOC's result files take names without spaces and slashes; COCO's take "
+                "any: name a .json"
+            )
 
 
 def write_ilsvrc(

@@ -318,8 +318,7 @@ def beginning(
             f"{where}: weights of {zoo.name_of(spec)}; a detector is made of a ResNet or a VGG"
         )
     if network and zoo.comparable(spec) != zoo.comparable(recipe.model.backbone):
-        name = zoo.name_of(recipe.model.backbone)
-        raise ModelError(f"{where}: weights of {zoo.name_of(spec)}, not of {name}")
+        raise transfer.of_another(where, spec, recipe.model.backbone)
     red, green, blue = found.mean_hwc.mean((0, 1)).tolist()
     made = replace(
         recipe,

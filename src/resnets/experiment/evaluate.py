@@ -23,7 +23,7 @@ from resnets.evaluation.metrics import ByClass
 from resnets.evaluation.over_files import Member
 from resnets.evaluation.views import LogScoresOf, Protocol
 from resnets.experiment import build
-from resnets.experiment.measured import Measured
+from resnets.experiment.measured import Measured, unfinished
 from resnets.inference import opening
 from resnets.inference.checkpoints import Checkpoint
 from resnets.inference.predictor import Classifier
@@ -399,11 +399,8 @@ def _sentence(found: Sequence[Checkpoint], data: str, done: _Done) -> str:
     parts = [f"{data} {done.split}", done.how, done.precision]
     if len(found) > 1:
         parts.insert(0, f"ensemble of {len(found)}, mean of softmax")
-    parts += [
-        f"UNFINISHED: {each.path} saved after update {each.update}"
-        for each in found
-        if not each.finished
-    ]
+    for each in found:
+        parts += unfinished(each)
     return ", ".join(parts)
 
 

@@ -14,7 +14,7 @@ from resnets.detection import submissions
 from resnets.detection.detecting import Testing
 from resnets.detection.scoring import Protocol, Scores, Scoring
 from resnets.experiment import detectors
-from resnets.experiment.measured import Measured
+from resnets.experiment.measured import Measured, unfinished
 from resnets.inference import opening
 from resnets.inference.checkpoints import DetectorCheckpoint, LocalizerCheckpoint, Saved
 from resnets.inference.detector import Detector
@@ -82,7 +82,11 @@ def evaluate(
         DataError: The data is not there, or its classes are not those of the detector.
         ResNetsError: The request is wrong.
     """
-    _check_place(submission)
+    if submission is not None:  # before the work that it would be of
+        _check_place(submission)
+        data = with_boxes(data, found[0])
+        split, files = split_of(found[0].recipe, data, split)
+        _check_names(submission, split, files, data)
     done = _measured(found, data, split, settings, precision, device)
     if submission is not None:
         _submit(submission, done.split, done.files, done.scoring, done.data)
@@ -159,7 +163,7 @@ def _evaluation(
         values=dict(scores.values),
         images=scores.images,
         split=done.split,
-        protocol=_sentence(by, found, done.testing),
+        protocol=_sentence(by, found, done),
         precision=done.precision,
         images_per_second=len(done.files) / done.seconds,
         left_out=tuple(classes[label] for label in scores.left_out),
@@ -170,12 +174,22 @@ def _evaluation(
     )
 
 
-def _check_place(submission: Path | None) -> None:
-    if submission is not None and submission.suffix.lower() not in ("", ".json", ".txt"):
+def _check_place(submission: Path) -> None:
+    if submission.suffix.lower() not in ("", ".json", ".txt"):
         raise ResNetsError(
             f"--submission {submission}: takes a .json for COCO's results, a .txt for ILSVRC's, or "
             "a folder for VOC's"
         )
+
+
+def _check_names(to: Path, split: str, files: AnnotatedFiles, data: DetectionData) -> None:
+    if not to.suffix:
+        submissions.check_voc(files.ids, data.classes, image_set=_image_set(split))
+
+
+def _image_set(split: str) -> str:
+    """Return what VOC calls a split; that of one year of several is named with the year."""
+    return split.rpartition("/")[2]
 
 
 def _submit(
@@ -189,8 +203,9 @@ def _submit(
         numbers = range(1, len(files) + 1)
         submissions.write_ilsvrc(to, numbers, scoring.found, data.category_ids)
     else:
-        image_set = split.rpartition("/")[2]
-        submissions.write_voc(to, files.ids, scoring.found, data.classes, image_set=image_set)
+        submissions.write_voc(
+            to, files.ids, scoring.found, data.classes, image_set=_image_set(split)
+        )
 
 
 def with_boxes(
@@ -205,7 +220,10 @@ def with_boxes(
     if isinstance(opened, DetectionData):
         return opened
     kind = trained.about["kind"]
-    raise DataError(f"{opened.name}: has no boxes, and {trained.path} is a {kind}; say --data D")
+    raise DataError(
+        f"{opened.name}: has no boxes, and {trained.path} is a {kind}; name data that has some: a "
+        "folder in VOC's, COCO's, YOLO's or ILSVRC's layout"
+    )
 
 
 def split_of(
@@ -236,8 +254,8 @@ def _testing(trained: DetectorCheckpoint, settings: Sequence[str]) -> Testing:
     return codec.override(trained.recipe, settings).testing
 
 
-def _sentence(by: Protocol, found: Sequence[DetectorCheckpoint], testing: Testing) -> str:
-    scaling = found[0].preprocess
+def _sentence(by: Protocol, found: Sequence[DetectorCheckpoint], done: _Done) -> str:
+    scaling, testing = found[0].preprocess, done.testing
     parts = [
         {"voc2007": "VOC 2007, 11 points", "voc2010": "VOC 2010, area", "coco": "COCO"}[by],
         f"shorter side {scaling.shorter_px} px, longer at most {scaling.longest_px}",
@@ -249,6 +267,9 @@ def _sentence(by: Protocol, found: Sequence[DetectorCheckpoint], testing: Testin
         parts.append("boxes refined and voted on")
     if len(found) > 1:
         parts.append(f"ensemble of {len(found)}")
+    parts.append(done.precision)
+    for each in found:
+        parts += unfinished(each)
     return "; ".join(parts)
 
 

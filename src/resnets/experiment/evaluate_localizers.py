@@ -21,7 +21,7 @@ from resnets.evaluation.metrics import TopK
 from resnets.experiment import evaluate as evaluating
 from resnets.experiment import evaluate_detectors, localizers, transfer
 from resnets.experiment.localizers import GUESSES, Guess, Located, OfOneClass
-from resnets.experiment.measured import Measured
+from resnets.experiment.measured import Measured, unfinished
 from resnets.inference.checkpoints import Checkpoint, LocalizerCheckpoint
 from resnets.training.step import Precision
 
@@ -224,9 +224,7 @@ def _sentence(
         names = {views.describe(each.preprocess, protocol): None for each in guessing}
         several = f" by {len(guessing)} networks, mean of softmax" if len(guessing) > 1 else ""
         parts.append(f"classes{several} in {'; '.join(names)}")
-    if not found.finished:
-        parts.append(f"UNFINISHED: saved after update {found.update}")
-    return ", ".join(parts)
+    return ", ".join([*parts, *unfinished(found)])
 
 
 def _by_class(

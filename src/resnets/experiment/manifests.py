@@ -168,9 +168,12 @@ def _note_continuation(
     entry = {"update": done, "processes": team.size, **now}
     manifest["continued"] = [*manifest.get("continued", []), entry]
     write(folder, manifest)
-    made_by = ("resnets", "commit", "packages")
     began = manifest["provenance"]
-    same = all(began.get(key) == now["provenance"].get(key) for key in made_by)
-    others = [] if same and manifest["hardware"] == now["hardware"] else ["machine or version"]
-    others += [] if before == team.size else ["number of processes"]
+    differs = {
+        "machine": manifest["hardware"] != now["hardware"],
+        "version": any(began.get(k) != now["provenance"].get(k) for k in ("resnets", "packages")),
+        "commit": began.get("commit") != now["provenance"].get("commit"),
+        "number of processes": before != team.size,
+    }
+    others = [what for what, there in differs.items() if there]
     return f"another {' and another '.join(others)}" if others else ""

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from resnets.inference.checkpoints import Saved
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
@@ -47,3 +49,10 @@ class Measured:
         }
         own = {key: value for key, value in told.items() if not isinstance(value, dict)}
         return named | own | rest
+
+
+def unfinished(found: Saved) -> list[str]:
+    """Return what a protocol must say of a network whose run has not come to its end, if so."""
+    if found.finished:
+        return []
+    return [f"UNFINISHED: {found.path} saved after update {found.update}"]

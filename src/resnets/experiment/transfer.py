@@ -31,6 +31,7 @@ from resnets.inference import channels, opening, origins, published
 from resnets.inference.checkpoints import BEGINNING, STATES, Checkpoint
 from resnets.models import zoo
 from resnets.models.making import Network
+from resnets.models.spec import ModelSpec
 from resnets.recipes.schema import Recipe, TestView
 
 _SHOWN: Final = 3  # files in a message
@@ -146,11 +147,7 @@ def fitted(recipe: Recipe, weights: Weights, *, network: bool) -> Recipe:
     if not network:
         recipe = replace(recipe, model=theirs)
     elif zoo.comparable(theirs) != zoo.comparable(recipe.model):
-        name = zoo.name_of(found.spec)
-        raise ModelError(
-            f"{where}: weights of {name}, not of {zoo.name_of(recipe.model)}; train --model {name} "
-            "of them, or name other weights"
-        )
+        raise of_another(where, found.spec, recipe.model)
     view, augment = found.preprocess, recipe.data.augment
     if augment.kind == "crop-flip" or weights.new:  # small images are taken as they are
         data = recipe.data
@@ -169,6 +166,15 @@ def fitted(recipe: Recipe, weights: Weights, *, network: bool) -> Recipe:
         )
     began = replace(began, weights=name_of(where, found))
     return replace(recipe, data=data, transfer=began, expected=None)
+
+
+def of_another(where: str | Path | None, theirs: ModelSpec, wanted: ModelSpec) -> ModelError:
+    """Return what to raise where weights are of another network than the wanted one."""
+    name, other = zoo.name_of(theirs), zoo.name_of(wanted)
+    return ModelError(
+        f"{where}: weights of {name}, not of {other}; train --model {name} of them, or name others "
+        f"with --weights, a run or a file; {published.some_for(other)}"
+    )
 
 
 def start(

@@ -141,6 +141,13 @@ def told(
         yield chosen
 
 
+def nothing(top: int | None) -> str:
+    """Return what to say where `told` tells of no object."""
+    if top is not None:
+        return "no object at all"
+    return f"no object as likely as {100 * SURE:.0f} %; --top 5 tells of the likeliest five"
+
+
 def of(found: AnyCheckpoint) -> DetectorCheckpoint:
     """Return a checkpoint that must be a detector's.
 

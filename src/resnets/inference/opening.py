@@ -48,9 +48,10 @@ def any_checkpoint(where: str | Path) -> AnyCheckpoint:
     if name in published.NAMES:
         return converting.from_published(name)
     if name in zoo.NAMES:
-        known = [entry.name for entry in published.CATALOGUE.values() if entry.model == name]
-        told = f"published for it: {', '.join(known[:3])}" if known else "none are published for it"
-        raise CheckpointError(f"{name}: a network without weights; {told}; or name a run or a file")
+        raise CheckpointError(
+            f"{name}: a network without weights; {published.some_for(name)}; or name a run or a "
+            "file"
+        )
     publishers = {known.partition("/")[0] for known in published.NAMES}
     if name.partition("/")[0] not in publishers:
         raise CheckpointError(f"{path}: there is no such file or folder")

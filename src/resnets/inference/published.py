@@ -104,6 +104,12 @@ def named(name: str) -> Published:
     return CATALOGUE[name]
 
 
+def some_for(model: str) -> str:
+    """Return what to say of the weights that are published for a network of the zoo."""
+    known = [entry.name for entry in _ENTRIES if entry.model == model]
+    return f"published for {model}: " + (", ".join(known[:3]) if known else "none")
+
+
 def recognised(sha256: str) -> Published | None:
     """Return the weights whose file has this SHA-256, if one is known to; Keras publishes MD5s."""
     for weights in _ENTRIES:

@@ -191,7 +191,14 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _message(err: ValidationError) -> str:
     """Return one line; of a union only the member that the text's `kind` names is quoted."""
-    found = [(list(map(str, e["loc"])), e["msg"], e["type"]) for e in err.errors()]
+    found = [
+        (
+            list(map(str, e["loc"])),
+            "must not be null" if e["input"] is None else e["msg"],
+            e["type"],
+        )
+        for e in err.errors()
+    ]
     others = {
         tuple(loc[:-1])
         for loc, _, kind in found

@@ -29,6 +29,15 @@ def test_a_duration_is_said_as_people_say_it(seconds, words):
     assert progress.duration(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [(0, "0"), (0.0042, "0.0042"), (0.55, "0.55"), (1, "1"), (2.53, "2.5"), (10.4, "10"),
+     (1234.5, "1,234")],
+)  # fmt: skip
+def test_a_slow_rate_is_not_said_to_be_none(rate, words):
+    assert progress.per_second(rate) == words
+
+
 def test_where_stderr_is_not_a_terminal_short_work_prints_nothing(capsys):
     with progress.reporting("training", total=2, unit="images") as bar:
         bar.advance(1)

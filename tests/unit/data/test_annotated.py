@@ -225,6 +225,19 @@ def test_a_check_finds_what_is_wrong_with_boxes(report):
     assert [case.class_name for case in report.cases("empty-class")] == ["owl"]
 
 
+def test_a_class_of_hardly_any_images_is_told_with_them_and_what_is_spelt_so(tmp_path):
+    names = [f"i{number:02d}" for number in range(22)]
+    objects = {name: [("platelet", (5, 5, 30, 30), 0)] for name in names}
+    objects["i07"].append(("platlet", (10, 10, 30, 30), 0))
+    objects["i09"].append(("owl", (10, 10, 30, 30), 0))
+    objects["i10"] = [("owl", (10, 10, 30, 30), 0)]
+    report = opening.open_data(write_voc(tmp_path, {"train": names}, objects)).check()
+    assert {case.class_name: case.why for case in report.cases("few-images")} == {
+        "owl": "2 images: JPEGImages/i09.jpg, JPEGImages/i10.jpg",
+        "platlet": "1 image: JPEGImages/i07.jpg; misspelt for platelet?",
+    }
+
+
 def test_classes_are_judged_by_images_and_not_by_boxes(report):
     assert [(c.class_name, c.why) for c in report.cases("few-images")] == [
         ("cat", "2 images"),

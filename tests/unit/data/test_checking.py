@@ -213,7 +213,7 @@ def test_classes_that_a_split_lacks_are_said_and_bad_images_do_not_count():
 def test_small_classes_and_classes_much_smaller_than_the_largest_are_said():
     report = data(train=some(41, 0) + some(4, 1, 1) + some(20, 2, 2)).check()
     (case,) = report.cases("few-images")
-    assert (case.class_name, case.why) == ("y", "4 images")
+    assert (case.class_name, case.why) == ("y", "4 images")  # more than a slip of the pen
     (case,) = report.cases("imbalance")
     assert (case.class_name, case.why) == ("y", "4 images; x has 41")
     assert codes(data(train=some(40, 0) + some(4, 1, 1) + some(20, 2, 2)).check()) == ["few-images"]

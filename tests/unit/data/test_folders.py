@@ -132,3 +132,13 @@ def test_a_folder_without_images_says_what_is_taken(tmp_path):
     assert "no data set is recognised" in message
     assert "labels.csv" in message
     assert "one folder of images a class" in message
+
+
+@pytest.mark.parametrize("beside", [(), ("annotations/a.png",)])
+def test_cocos_folders_of_images_are_no_classes(tmp_path, beside):
+    put(tmp_path, "train2017/a.png", "val2017/b.png", *beside)
+    told = refused(tmp_path)
+    assert "train2017, val2017 are COCO's names of splits" in told
+    assert "annotations/instances_*.json" in told
+    put(tmp_path, "cat/c.png")
+    assert "train2017" in opening.open_data(tmp_path).classes

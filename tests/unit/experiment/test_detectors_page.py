@@ -224,6 +224,23 @@ def test_the_surest_mistakes_and_the_missed_objects_are_shown_as_pictures(everyt
     missed = page.section("missed")
     assert missed.index("not found") < missed.index("found with 30.0 %")
     assert len(pictures(page)) == 5 + 3
+    assert "Those below 50 % resnets predict does not tell of" in told  # of dog with 40 %
+
+
+def test_of_missed_objects_each_class_is_shown_in_turn(story):
+    boxes = [(10 * i, 0, 10 * i + 9, 90 - 10 * i, CAT) for i in range(3)]
+    objects = [scenes.objects(*boxes, (150, 0, 153, 3, DOG))]
+    told = shown(with_found(story, [scenes.found()], objects)).section("missed")
+    assert [word for word in told.split() if word in ("cat", "dog")] == ["cat", "dog", "cat", "cat"]
+
+
+def test_the_length_is_the_runs_and_what_was_kept_of_it_is_said(everything):
+    assert "Length 4 updates of 2 images" in shown(everything).section("trained")
+    earlier = {**everything.checkpoint.about, "update": 2}
+    kept = replace(everything, checkpoint=replace(everything.checkpoint, about=earlier))
+    told = shown(kept).section("trained")
+    assert "Length 4 updates of 2 images" in told
+    assert "the network after update 2 was kept" in told
 
 
 def test_the_losses_are_drawn_with_the_average_precision(everything):

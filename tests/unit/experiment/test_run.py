@@ -356,6 +356,24 @@ def test_resuming_computes_with_the_threads_the_run_began_with_unless_others_are
     assert set(seen) == {threads}
 
 
+@pytest.mark.parametrize(
+    ("differs", "told"),
+    [
+        ({"commit": "0" * 40}, "another commit than before"),
+        ({"commit": "0" * 40, "resnets": "0.0"}, "another version and another commit than before"),
+        ({}, None),
+    ],
+)
+def test_what_is_not_as_when_the_run_began_is_named(interrupted, capsys, differs, told):
+    manifest = manifests.read(interrupted)
+    manifest["provenance"] |= differs
+    manifests.write(interrupted, manifest)
+    capsys.readouterr()
+    run.resume(interrupted)
+    said = [line for line in capsys.readouterr().err.splitlines() if "last bits" in line]
+    assert said == ([f"note         {told}: last bits may differ"] if told else [])
+
+
 def test_a_run_outside_the_main_thread_trains_to_the_same_bits(tiny, train, finished, tmp_path):
     ended = []
     thread = threading.Thread(target=lambda: ended.append(train(tiny, tmp_path / "run")))

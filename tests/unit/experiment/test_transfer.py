@@ -94,6 +94,11 @@ def test_a_network_that_was_asked_for_has_to_be_that_of_the_weights(tiny):
     assert fitted(tiny, checkpoint(), network=True).model == tiny.model
     with pytest.raises(ModelError, match="of cifar-resnet14, not of cifar-resnet8; train --model"):
         fitted(tiny, checkpoint(replace(zoo.cifar(14), classes=4)), network=True)
+    wanted = replace(tiny, model=replace(zoo.named("resnet18"), classes=4))
+    with pytest.raises(
+        ModelError, match=r"--weights, .*; published for resnet18: torchvision/resnet18"
+    ):
+        fitted(wanted, checkpoint(), network=True)
 
 
 def test_weights_are_called_by_their_published_name_or_by_their_tensors(tmp_path, monkeypatch):

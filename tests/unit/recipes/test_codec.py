@@ -310,6 +310,8 @@ def test_a_value_may_be_a_bare_word_a_json_text_or_a_whole_object():
     found = codec.override(short, ['schedule={"kind": "step-decay", "milestones": [5, 9]}'])
     assert found.schedule == StepDecay(milestones=(5, 9))
     assert codec.override(paper, ["expected=null"]).expected is None
+    with pytest.raises(ResNetsError, match=r"^schedule: must not be null$"):
+        codec.override(paper, ["schedule=null"])
 
 
 def test_a_value_may_contain_an_equals_sign():

@@ -1,6 +1,7 @@
 """Where a detector goes wrong: kinds of mistakes counted, and pictures with the boxes drawn."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -14,6 +15,7 @@ from resnets.experiment.page import markup
 from resnets.experiment.page.detector_story import SHOWN, SURELY, DetectorStory
 from resnets.experiment.page.markup import Part, element, name
 from resnets.experiment.page.story import PERCENT
+from resnets.inference.detector import SURE
 
 _PICTURE_PX: Final = 240
 _ENLARGED: Final = 4  # times at most
@@ -55,11 +57,15 @@ def mistakes(story: DetectorStory) -> Element:
     if not found:
         told = element("p", "None: every detection is right.")
         return markup.section("mistakes", "Most confident mistakes", told)
-    told = element(
-        "p",
+    said = (
         "The surest first. Look for objects that nobody has labelled among the background, for "
-        "labels that are wrong, and for what the training images lack.",
+        "labels that are wrong, and for what the training images lack."
     )
+    if found[-1].score < SURE:
+        said += (
+            f" Those below {SURELY} `resnets predict` does not tell of, unless --top asks it to."
+        )
+    told = markup.prose(said)
     keys = element("p", _key("said", "what was said"), _key("there", "the object"), class_="keys")
     figures = [_mistake(story, each) for each in found]
     return markup.section("mistakes", "Most confident mistakes", told, keys, _gallery(figures))
@@ -67,15 +73,25 @@ def mistakes(story: DetectorStory) -> Element:
 
 def missed(story: DetectorStory) -> Element | None:
     """Return pictures of objects that were missed: what nothing found, the largest first."""
-    found = story.review.missed[:SHOWN]
+    found = _in_turn(story.review.missed)[:SHOWN]
     if not found:
         return None
     told = (
-        f"Objects that no detection with a score of {SURELY} or more found; those that none found "
-        "at all first, and the largest of these."
+        f"Objects that no detection with a score of {SURELY} or more found, of each class in turn: "
+        "those that none found at all first, and the largest of these."
     )
     figures = [_missed(story, each) for each in found]
     return markup.section("missed", "Missed objects", element("p", told), _gallery(figures))
+
+
+def _in_turn(missed: Sequence[Missed]) -> list[Missed]:
+    """Return the first of each class, then the second of each, and so on."""
+    before: Counter[int] = Counter()
+    turns = []
+    for each in missed:
+        turns.append(before[each.there.label])
+        before[each.there.label] += 1
+    return [missed[n] for n in sorted(range(len(missed)), key=turns.__getitem__)]
 
 
 def _mistake(story: DetectorStory, each: Mistake) -> Element:

@@ -24,8 +24,7 @@ def head(story: DetectorStory) -> Element:
         element("div", f"at an overlap of 0.5, mean of {measured:,} class{'es' * (measured != 1)}"),
         element("div", f"{story.found:,} of {_objects(story.objects)} found with {SURELY} or more"),
     ]
-    protocol = f"Measured by {found.protocol}; {found.precision}."
-    return summary.header(story, result, _numbers(story), protocol)
+    return summary.header(story, result, _numbers(story), f"Measured by {found.protocol}.")
 
 
 def in_short(story: DetectorStory) -> Element:

@@ -20,13 +20,17 @@ def trained(story: Told) -> Element:
     """Return what was trained, from what, for how long and on what."""
     manifest, checkpoint = story.manifest, story.checkpoint
     recipe, runtime = manifest["recipe"], manifest["runtime"]
-    updates = f"{checkpoint.update:,} updates of {images(recipe['batch_images'])}"
-    time = summary.training_time(story)
+    done = max((record["update"] for record in story.records), default=checkpoint.update)
+    length = [f"{done:,} updates of {images(recipe['batch_images'])}"]
+    if time := summary.training_time(story):
+        length.append(time)
+    if checkpoint.update < done:
+        length.append(f"the network after update {checkpoint.update:,} was kept")
     pairs: list[tuple[str, Part]] = [
         ("Recipe", f"{manifest['name']} ({manifest['recipe_digest']})"),
         ("Network", _network(checkpoint)),
         ("Weights it began from", _began_from(manifest)),
-        ("Length", f"{updates}, {time}" if time else updates),
+        ("Length", ", ".join(length)),
         ("Optimizer", _said(recipe.get("optim"))),
         ("Learning rate", _said(recipe.get("schedule"))),
         ("Augmentation", _augmentation(recipe.get("data", {}))),
