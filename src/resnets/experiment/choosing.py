@@ -12,7 +12,9 @@ from resnets.experiment import journal
 
 @dataclass(slots=True)
 class Best:
-    """The network of the evaluation with the least error so far; of equals the earliest.
+    """The network of the evaluation with the least error so far; of equals the latest.
+
+    On few images to validate on many are equal, and the later one learnt at a lower rate.
 
     Args:
         error_percent: Its error; infinite before the first evaluation.
@@ -27,11 +29,11 @@ class Best:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def offer(self, network: nn.Module, update: int, error_percent: float) -> None:
-        """Take a network that was just evaluated, if it is better."""
-        if not error_percent < self.error_percent:  # NaN is not better
-            self.waited += 1
+        """Take a network that was just evaluated, if it is as good or better."""
+        self.waited = 0 if error_percent < self.error_percent else self.waited + 1
+        if not error_percent <= self.error_percent or math.isinf(error_percent):  # nor NaN
             return
-        self.error_percent, self.update, self.waited = error_percent, update, 0
+        self.error_percent, self.update = error_percent, update
         self.tensors = {name: t.detach().clone() for name, t in network.state_dict().items()}
 
     def about(self) -> dict[str, Any]:
@@ -54,4 +56,4 @@ def best_record(records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the record of the evaluation that `Best` took; the last one where it took none."""
     errors = {i: error for i, each in enumerate(records) for error in journal.errors([each])}
     good = [i for i, error in errors.items() if math.isfinite(error)]
-    return records[min(good, key=errors.__getitem__, default=-1)]
+    return records[min(reversed(good), key=errors.__getitem__, default=-1)]

@@ -188,7 +188,7 @@ class Experiment:
     the other, so the numbers do not depend on how many devices there are; None, or more than a
     batch has, is the whole batch. `rate_rule` says how the rate follows when another batch is asked
     for (`resnets.recipes.rates`). `keep` says which network a run ends with: the last one, or the
-    best of all evaluations, the earliest of equals; `patience` ends it after so many evaluations in
+    best of all evaluations, the latest of equals; `patience` ends it after so many evaluations in
     a row that were no better.
     """
 

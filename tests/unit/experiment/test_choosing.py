@@ -22,10 +22,10 @@ def offered(errors):
     return best
 
 
-def test_the_network_of_the_least_error_is_kept_and_of_equals_the_earliest():
+def test_the_network_of_the_least_error_is_kept_and_of_equals_the_latest():
     best = offered([50.0, 20.0, 30.0, 20.0, 40.0])
-    assert (best.error_percent, best.update, best.waited) == (20.0, 2, 3)
-    assert best.tensors["weight"].item() == 2
+    assert (best.error_percent, best.update, best.waited) == (20.0, 4, 3)
+    assert best.tensors["weight"].item() == 4
 
 
 def test_what_is_kept_is_a_copy_that_later_training_does_not_touch():
@@ -43,6 +43,8 @@ def test_a_better_one_ends_the_waiting():
 def test_an_error_that_is_no_number_is_never_the_best():
     best = offered([math.nan, 90.0, math.nan])
     assert (best.error_percent, best.update, best.waited) == (90.0, 2, 1)
+    none = offered([math.nan, math.inf])
+    assert (none.error_percent, none.tensors, none.waited) == (math.inf, {}, 2)
 
 
 def test_it_comes_back_from_what_was_saved_of_it():
@@ -62,5 +64,5 @@ def test_the_record_of_the_best_network_is_found_in_a_journal():
         {"update": 4, ERROR: 10.0},
         {"update": 5, ERROR: 10.0},
     ]
-    assert choosing.best_record(records) == records[3]
+    assert choosing.best_record(records) == records[4]
     assert choosing.best_record(records[:1]) == records[0]
