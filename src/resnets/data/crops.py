@@ -108,6 +108,14 @@ class ResizedCrop:
                 f"{self.ratio[0]} and {self.ratio[1]}"
             )
 
+    @property
+    def mean_side(self) -> float:
+        """The mean of the root of a box's share of the image: how much is seen along a side."""
+        least, most = self.area
+        if least == most:
+            return math.sqrt(least)
+        return 2 / 3 * (math.pow(most, 1.5) - math.pow(least, 1.5)) / (most - least)
+
 
 class Cut(Protocol):
     """Where one image is cut, and whether what is cut out is flipped."""

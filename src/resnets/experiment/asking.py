@@ -253,7 +253,12 @@ def _fitted(
     if changes.beginning is not None:
         recipe = tasks.beginning_from(recipe, changes.network)
     recipe = codec.override(recipe, [s for s in changes.settings if s.startswith(_BEFORE)])
-    return _for_weights(_for_own(recipe, name, data), changes, data, network=not of_weights)
+    recipe, weights = _for_weights(
+        _for_own(recipe, name, data), changes, data, network=not of_weights
+    )
+    if name == folder_recipes.FINETUNE and isinstance(recipe, Recipe) and weights is not None:
+        recipe = folder_recipes.seeing(recipe)
+    return recipe, weights
 
 
 def _for_own(recipe: AnyRecipe, name: str, data: Data) -> AnyRecipe:

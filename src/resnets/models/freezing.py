@@ -1,10 +1,12 @@
 """What of a network stays as it was while the rest is trained."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import nn
 
 from resnets.core.errors import ModelError
+
+Frozen = int | Literal["all-but-last"]
 
 
 class FixedBatchNorm2d(nn.BatchNorm2d):
@@ -39,7 +41,7 @@ def fix_bn(network: nn.Module) -> None:
                 setattr(module, name, fixed)
 
 
-def freeze(network: Staged, stages: int) -> None:
+def freeze(network: Staged, stages: Frozen) -> None:
     """Let the first stages keep their weights, and all that comes before them.
 
     Their parameters need no gradient any more and their BN is fixed, so the backward pass ends
@@ -47,11 +49,14 @@ def freeze(network: Staged, stages: int) -> None:
 
     Args:
         network: Any of the zoo, or the backbone of a detector.
-        stages: How many of `network.stages`; 0 freezes nothing, not even the stem.
+        stages: How many of `network.stages`; 0 freezes nothing, not even the stem, "all-but-last"
+            as many as there are but one.
 
     Raises:
         ModelError: The network has fewer stages.
     """
+    if stages == "all-but-last":
+        stages = len(network.stages) - 1
     if not 0 <= stages <= len(network.stages):
         raise ModelError(
             f"transfer.frozen_stages: this network has {len(network.stages)} stages, got {stages}"

@@ -189,12 +189,17 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _names_a_field(part: str) -> bool:
+    """Tell a field from a member of a union: a class, a type, the words that are taken."""
+    return not part[:1].isupper() and part != "int" and not part.startswith("literal[")
+
+
 def _message(err: ValidationError) -> str:
     """Return one line; of a union only the member that the text's `kind` names is quoted."""
     found = [
         (
             list(map(str, e["loc"])),
-            "must not be null" if e["input"] is None else e["msg"],
+            e["msg"] + ", not null" * (e["input"] is None),
             e["type"],
         )
         for e in err.errors()
@@ -209,7 +214,7 @@ def _message(err: ValidationError) -> str:
     ]
     if not quoted:
         quoted = [(next(loc for loc, _, _ in found if loc[-1] == "kind"), "names no known kind")]
-    lines = (
-        f"{'.'.join(part for part in loc if not part[:1].isupper())}: {msg}" for loc, msg in quoted
-    )
-    return "; ".join(dict.fromkeys(lines))  # every member of a union may say the same
+    said: dict[str, dict[str, None]] = {}  # every member of a union may say the same
+    for loc, msg in quoted:
+        said.setdefault(".".join(filter(_names_a_field, loc)), {})[msg] = None
+    return "; ".join(f"{path}: {', or: '.join(messages)}" for path, messages in said.items())

@@ -135,14 +135,15 @@ class Transfer:
             scratch (He et al. 2015, sec. 3.4). "kept" is that of the weights, whatever their
             classes are called.
         head_rate_factor: The last layer's rate, in units of the others'.
-        frozen_stages: The stem and so many stages keep their weights.
+        frozen_stages: The stem and so many stages keep their weights; "all-but-last" is as many as
+            the network has but one.
         fixed_bn: Whether BN keeps its averages.
     """
 
     weights: str
     head: Literal["linear-probe", "random", "kept"] = "linear-probe"
     head_rate_factor: float = 1.0
-    frozen_stages: int = 0
+    frozen_stages: int | Literal["all-but-last"] = 0
     fixed_bn: bool = True
 
     def __post_init__(self) -> None:
@@ -150,7 +151,7 @@ class Transfer:
             raise RecipeError(
                 f"transfer.head_rate_factor: must not be negative, got {self.head_rate_factor}"
             )
-        if self.frozen_stages < 0:
+        if isinstance(self.frozen_stages, int) and self.frozen_stages < 0:
             raise RecipeError(
                 f"transfer.frozen_stages: must not be negative, got {self.frozen_stages}"
             )
@@ -158,7 +159,7 @@ class Transfer:
     @property
     def keeps_averages(self) -> bool:
         """Whether some BN goes on with the averages of the weights."""
-        return self.fixed_bn or self.frozen_stages > 0
+        return self.fixed_bn or self.frozen_stages != 0
 
 
 @spec

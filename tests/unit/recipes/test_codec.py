@@ -6,7 +6,7 @@ import pytest
 from resnets.core.errors import ResNetsError
 from resnets.data.mixing import Mixing
 from resnets.models import zoo
-from resnets.recipes import codec
+from resnets.recipes import codec, folder
 from resnets.recipes.catalogue import RECIPES
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, SgdSpec
 from resnets.recipes.schedule import Cosine, Linear, Plateau, StepDecay
@@ -310,8 +310,18 @@ def test_a_value_may_be_a_bare_word_a_json_text_or_a_whole_object():
     found = codec.override(short, ['schedule={"kind": "step-decay", "milestones": [5, 9]}'])
     assert found.schedule == StepDecay(milestones=(5, 9))
     assert codec.override(paper, ["expected=null"]).expected is None
-    with pytest.raises(ResNetsError, match=r"^schedule: must not be null$"):
+    with pytest.raises(ResNetsError, match=r"^schedule: Input should be an object, not null$"):
         codec.override(paper, ["schedule=null"])
+
+
+def test_a_value_of_several_kinds_is_refused_with_all_of_them():
+    recipe = folder.RECIPES[folder.FINETUNE]
+    told = (
+        r"^transfer\.frozen_stages: Input should be a valid integer, or: "
+        r"Input should be 'all-but-last'$"
+    )
+    with pytest.raises(ResNetsError, match=told):
+        codec.override(recipe, ["transfer.frozen_stages=first"])
 
 
 def test_a_value_may_contain_an_equals_sign():

@@ -1,9 +1,14 @@
+import statistics
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from resnets.core.errors import RecipeError
-from resnets.recipes import codec, folder
+from resnets.data import crops
+from resnets.data.crops import ResizedCrop
+from resnets.recipes import codec, folder, schema
 
 RECIPE = folder.RECIPES[folder.FINETUNE]
 
@@ -57,3 +62,48 @@ def test_true_averages_are_refused_where_bn_keeps_those_of_the_weights():
     with pytest.raises(RecipeError, match="true_averages: BN keeps those of the weights"):
         codec.override(RECIPE, [*settings, "transfer.fixed_bn=false", "transfer.frozen_stages=1"])
     assert codec.override(RECIPE, [*settings, "transfer.fixed_bn=false"]).true_averages
+
+
+@pytest.mark.parametrize(
+    ("images", "frozen"), [(50, "all-but-last"), (999, "all-but-last"), (1_000, 0)]
+)
+def test_of_few_images_the_last_stage_learns_alone(images, frozen):
+    assert folder.fitted(RECIPE, images).transfer.frozen_stages == frozen
+
+
+def test_where_bn_learns_or_nothing_was_trained_every_layer_does():
+    learning = codec.override(RECIPE, ["transfer.fixed_bn=false"])
+    assert folder.fitted(learning, 50).transfer.frozen_stages == 0
+    scratch = codec.override(RECIPE, ["transfer=null"])
+    assert folder.fitted(scratch, 50).transfer is None
+
+
+@pytest.mark.parametrize(
+    ("area", "view", "side"),
+    [
+        ((0.25, 1.0), (256, 224), 192),
+        ((0.25, 1.0), (288, 288), 224),
+        ((0.25, 1.0), (235, 160), 160),  # never larger than the test's own
+        ((1.0, 1.0), (256, 224), 224),
+        ((0.25, 1.0), (36, 32), 32),
+        ((0.25, 1.0), (36, 24), 24),
+    ],
+)
+def test_crops_show_things_as_large_as_the_test_does(area, view, side):
+    resize_px, crop_px = view
+    data = replace(
+        RECIPE.data,
+        augment=ResizedCrop(area=area),
+        test=schema.TestView(resize_px=resize_px, crop_px=crop_px),
+    )
+    seen = folder.seeing(replace(RECIPE, data=data)).data.augment
+    assert seen.crop_px == side
+
+
+def test_the_mean_crop_is_a_mean_of_drawn_ones():
+    augment = ResizedCrop(area=(0.25, 1.0), ratio=(1.0, 1.0))
+    cuts, _ = crops.choose(augment, 0, 0, np.arange(4_000))
+    boxes = [cut.box(1_000, 1_000) for cut in cuts]
+    widths = [(right - left) / 1_000 for left, _, right, _ in boxes]
+    assert augment.mean_side == pytest.approx(statistics.mean(widths), abs=0.01)
+    assert ResizedCrop(area=(0.25, 0.25)).mean_side == 0.5
