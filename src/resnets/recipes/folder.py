@@ -86,7 +86,7 @@ def seeing(recipe: Recipe) -> Recipe:
     Args:
         recipe: With the test's view of the weights.
 
-    Source: Touvron et al. 2019, "Fixing the train-test resolution discrepancy", sec. 3.
+    Source: Touvron et al. 2019, sec. 3, on the train-test resolution discrepancy.
     """
     augment, test = recipe.data.augment, recipe.data.test
     if test is None or not isinstance(augment, ResizedCrop):
