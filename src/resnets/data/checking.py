@@ -7,6 +7,7 @@ import bisect
 import difflib
 import itertools
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ _SMALL_PX: Final = 224
 _FEW: Final = 20  # images of a class
 _SLIP: Final = 3  # images of a class that may be a slip of the pen
 _SPELT_ALIKE: Final = 0.8  # difflib's likeness of two names
+_DIGITS: Final = re.compile(r"\d")
 _IMBALANCE: Final = 10  # the largest class is so many times another
 _BY_SIZE: Final[tuple[Oddity, ...]] = ("tiny", "long")
 _BY_CROP: Final[tuple[Oddity, ...]] = ("long",)  # of no concern where the whole image is seen
@@ -84,7 +86,7 @@ def check(
         *_same_pictures(listing, seen),
         *_odd_images(listing, seen),
         *_odd_boxes(listing, seen),
-        *_odd_classes(splits, counts, classes),
+        *_odd_classes(listing, seen, counts),
     ):
         found[code].append(case)
     return Report(
@@ -192,6 +194,13 @@ class _Listing:
         split, at = self.split(index)
         name = None if split.boxed is not None else self.classes[int(split.labels_n[at])]
         return Place(split.name, split.names[at], name)
+
+    def having(self, label: int, split_name: str, seen: _Seen) -> tuple[Place, ...]:
+        """Return where a class is among the good images of a split."""
+        at = next(i for i, split in enumerate(self.splits) if split.name == split_name)
+        split, first = self.splits[at], self.starts[at]
+        index_n = first + np.unique(split.image_n[split.labels_n.numpy() == label])
+        return tuple(self.place(index) for index in index_n[seen.good_n[index_n]].tolist())
 
     def case(self, indices: Sequence[int], why: str = "") -> Case:
         return Case(tuple(map(self.place, indices)), why=why)
@@ -317,13 +326,11 @@ def _size(seen: _Seen, index: int) -> str:
     return f"{width:,} x {height:,} px"
 
 
-def _odd_classes(
-    splits: Sequence[Split], counts: _Counts, classes: Sequence[str]
-) -> Iterator[_Found]:
+def _odd_classes(listing: "_Listing", seen: _Seen, counts: _Counts) -> Iterator[_Found]:
     """Yield what is wrong with classes, of which only good images count."""
-    trained_on = next(split for split in splits if split.name == counts.trained_on)
-    train_k = counts.having[counts.trained_on]
+    classes, train_k = listing.classes, counts.having[counts.trained_on]
     largest = int(train_k.argmax())
+    large = [name for name, images in zip(classes, train_k, strict=True) if images >= _FEW]
     for i, name in enumerate(classes):
         if not any(having_k[i] for having_k in counts.having.values()):
             yield "empty-class", Case(class_name=name)
@@ -335,22 +342,25 @@ def _odd_classes(
                 yield "unmeasured-class", Case(class_name=name, why=f"none in {split}")
         here = _count(int(train_k[i]))
         if 0 < train_k[i] < _FEW:
-            why = here
-            if train_k[i] <= _SLIP and train_k[largest] >= _FEW:
-                why += "".join(_slip(trained_on, i, classes, train_k))
-            yield "few-images", Case(class_name=name, why=why)
+            few = Case(class_name=name, why=here)
+            if large and train_k[i] <= _SLIP:  # perhaps a slip of the pen: where, and of what
+                places = listing.having(i, counts.trained_on, seen)
+                few = Case(places, name, here + _misspelt(name, large))
+            yield "few-images", few
         if 0 < train_k[i] * _IMBALANCE < train_k[largest]:
             beside = f"{here}; {classes[largest]} has {train_k[largest]:,}"
             yield "imbalance", Case(class_name=name, why=beside)
 
 
-def _slip(split: Split, label: int, classes: Sequence[str], images_k: np.ndarray) -> Iterator[str]:
-    """Yield what may tell that a class is a slip of the pen: who has it, and what is spelt so."""
-    image_n = np.unique(split.image_n[split.labels_n.numpy() == label])
-    yield f": {', '.join(split.names[index] for index in image_n[:_SLIP])}"
-    larger = [name for name, images in zip(classes, images_k, strict=True) if images >= _FEW]
-    for meant in difflib.get_close_matches(classes[label], larger, n=1, cutoff=_SPELT_ALIKE):
-        yield f"; misspelt for {meant}?"
+def _misspelt(name: str, large: Sequence[str]) -> str:
+    """Return the question whether a name is another one's misspelt, if it is nearly that.
+
+    Names with numbers that differ in them are meant so.
+    """
+    bare = _DIGITS.sub("", name)
+    others = [each for each in large if _DIGITS.sub("", each) != bare]
+    nearly = difflib.get_close_matches(name, others, n=1, cutoff=_SPELT_ALIKE)
+    return f"; misspelt for {nearly[0]}?" if nearly else ""
 
 
 def _count(images: int) -> str:

@@ -396,7 +396,8 @@ class Report:
 
     def _case(self, case: Case) -> str:
         if case.class_name is not None:
-            return _printable(case.class_name) + (f": {case.why}" if case.why else "")
+            where = f" ({', '.join(map(self._place, case.images))})" if case.images else ""
+            return _printable(case.class_name) + (f": {case.why}" if case.why else "") + where
         # One of each split and class first: that they differ is what the case is about.
         differing = {(at.split, at.class_name): at for at in reversed(case.images)}
         ranked = sorted(case.images, key=lambda at: at not in differing.values())

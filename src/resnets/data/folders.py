@@ -78,12 +78,12 @@ def _splits(folder: Path) -> dict[SplitName, Path]:
     names = {name.lower(): name for name in _folders(folder)}
     held = [word for word in splits.MEASURED if word in names]
     both = splits.TRAIN in names and bool(held)
-    dated = sorted(name for name in names if splits.is_dated(name))
-    if dated and names.keys() <= {*dated, "annotations"}:
+    dated = [each for name, each in names.items() if splits.is_dated(name)]
+    if dated and {*names.values()} <= {*dated, names.get("annotations")}:
         raise DataError(
-            f"{folder}: {_some(dated)} are COCO's names of splits, and there is no "
-            "annotations/instances_*.json beside them; put it there, or the images in one folder "
-            "a class"
+            f"{folder}: {_some(sorted(dated))} are COCO's names of splits, and there is no "
+            "annotations/instances_*.json beside them; put it there, or call splits with one "
+            "folder a class train/ and val/"
         )
     if not both and not names.keys() <= set(splits.WORDS):
         return {splits.alone(folder): folder}

@@ -35,6 +35,8 @@ _BEFORE: Final = (
     "data.held_out_",
     "data.train=",
     "data.test=",
+    "data.augment.",
+    "data.augment=",
 )  # settings that a recipe is fitted to
 _BALANCED: Final = "class_weights=balanced"
 # Recipes whose network is that of the weights.
@@ -257,7 +259,7 @@ def _fitted(
         _for_own(recipe, name, data), changes, data, network=not of_weights
     )
     if name == folder_recipes.FINETUNE and isinstance(recipe, Recipe) and weights is not None:
-        recipe = folder_recipes.seeing(recipe)
+        recipe = folder_recipes.of_resnet(recipe, tasks.training_images(recipe, data))
     return recipe, weights
 
 

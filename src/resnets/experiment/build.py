@@ -128,13 +128,18 @@ def class_names(data: Data) -> tuple[str, ...]:
 
 
 def multiply_adds(recipe: Recipe, data: Data) -> float:
-    """Return what a whole run computes: forward and backward passes of all its images."""
-    images = recipe.total_steps * recipe.batch_images
-    return (
-        3.0
-        * cost.measure(recipe.model, _shorter_px(recipe, opening.labelled(data))).multiply_adds
-        * images
-    )
+    """Return what a whole run computes: forward and backward passes of all its images.
+
+    Backward takes twice as much as forward, and ends where stages are frozen.
+    """
+    found = cost.measure(recipe.model, _shorter_px(recipe, opening.labelled(data)))
+    stages = 0 if recipe.transfer is None else recipe.transfer.frozen_stages
+    frozen = freezing.frozen_names([stage.name for stage in found.stages], stages)
+    forward_alone = sum(stage.multiply_adds for stage in found.stages if stage.name in frozen)
+    if frozen:
+        forward_alone += found.stem.multiply_adds
+    an_image = 3.0 * found.multiply_adds - 2.0 * forward_alone
+    return an_image * recipe.total_steps * recipe.batch_images
 
 
 def build(

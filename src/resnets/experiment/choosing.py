@@ -19,7 +19,7 @@ class Best:
     Args:
         error_percent: Its error; infinite before the first evaluation.
         update: After which it was evaluated.
-        waited: How many evaluations in a row have been no better since.
+        waited: How many evaluations in a row have been no better than the best before them.
         tensors: Its tensors by name, copies.
     """
 

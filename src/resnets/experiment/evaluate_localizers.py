@@ -224,7 +224,9 @@ def _sentence(
         names = {views.describe(each.preprocess, protocol): None for each in guessing}
         several = f" by {len(guessing)} networks, mean of softmax" if len(guessing) > 1 else ""
         parts.append(f"classes{several} in {'; '.join(names)}")
-    return ", ".join([*parts, *unfinished(found)])
+    for each in (found, *guessing):
+        parts += unfinished(each)
+    return ", ".join(parts)
 
 
 def _by_class(

@@ -18,6 +18,7 @@ from resnets.data.scenes import Scaling
 from resnets.experiment import provenance
 from resnets.inference import checkpoints
 from resnets.inference.checkpoints import BEGINNING, FINISHED, MANIFEST, STATES
+from resnets.models import freezing
 from resnets.recipes import codec
 from resnets.recipes.detector import AnyRecipe
 
@@ -147,6 +148,9 @@ def announce(
             for what in ("precision", "compilation")
         ),
     ]
+    if recipe.transfer is not None and recipe.transfer.frozen_stages:
+        frozen = freezing.told(recipe.transfer.frozen_stages)
+        lines.append(f"frozen       {frozen}, by transfer.frozen_stages")
     lines += [f"differs      {what}" for what in recipe.differs]
     lines.append(f"checkpoints  the {STATES_KEPT} newest while it runs, then {FINISHED} alone")
     if done:

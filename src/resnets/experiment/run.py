@@ -389,7 +389,8 @@ def _train(
         diverging.check_state(parts, update, folder, team)
         _end(parts, recipe, journal, best, total)
         noting.end(parts, journal, total, team)
-        team.led(lambda: saver.finish(parts, best.update if recipe.keep == "best" else total))
+        kept = best.update if recipe.keep == "best" and best.tensors else total
+        team.led(lambda: saver.finish(parts, kept))
     return outcome.of(folder, journal.records, recipe.keep)
 
 
@@ -411,7 +412,7 @@ def _end(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, total: i
         assert not isinstance(parts.batch_of, SceneBatches | BoxCropBatches)
         averaging.of_run(parts.kept, parts.batch_of, parts.division)
         journal.write(total, dict(parts.evaluator.run(parts.kept)))
-    if recipe.keep == "best":
+    if recipe.keep == "best" and best.tensors:  # none where no error was a number
         parts.kept.load_state_dict(best.tensors)
 
 

@@ -231,10 +231,7 @@ def begin(parts: Parts, recipe: Recipe, found: Checkpoint, classes: Sequence[str
     tensors = {n: t for n, t in theirs.items() if n.rpartition(".")[0] not in new}
     own = {n: t for n, t in model.state_dict().items() if n.rpartition(".")[0] not in new}
     if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
-        raise ModelError(
-            f"{found.path}: weights of {zoo.name_of(found.spec)}, not of "
-            f"{zoo.name_of(recipe.model)}"
-        )
+        raise of_another(found.path, found.spec, recipe.model)
     model.load_state_dict(tensors, strict=False)
     if not new or recipe.transfer.head == "random":
         return

@@ -6,7 +6,7 @@ from torch import nn
 
 from resnets.core.errors import ModelError
 
-Frozen = int | Literal["all-but-last"]
+Frozen = int | Literal["all-but-last"]  # how many stages
 
 
 class FixedBatchNorm2d(nn.BatchNorm2d):
@@ -41,6 +41,28 @@ def fix_bn(network: nn.Module) -> None:
                 setattr(module, name, fixed)
 
 
+def frozen_names(names: list[str], stages: Frozen) -> list[str]:
+    """Return which of a network's stages are frozen, by their names in the order they run.
+
+    Raises:
+        ModelError: There are fewer stages.
+    """
+    if stages == "all-but-last":
+        return names[:-1]
+    if not 0 <= stages <= len(names):
+        raise ModelError(
+            f"transfer.frozen_stages: this network has {len(names)} stages, got {stages}"
+        )
+    return names[:stages]
+
+
+def told(stages: Frozen) -> str:
+    """Return in words what is frozen; stages other than 0."""
+    if stages == "all-but-last":
+        return "the stem and all stages but the last"
+    return "the stem and the first " + ("stage" if stages == 1 else f"{stages} stages")
+
+
 def freeze(network: Staged, stages: Frozen) -> None:
     """Let the first stages keep their weights, and all that comes before them.
 
@@ -55,15 +77,10 @@ def freeze(network: Staged, stages: Frozen) -> None:
     Raises:
         ModelError: The network has fewer stages.
     """
-    if stages == "all-but-last":
-        stages = len(network.stages) - 1
-    if not 0 <= stages <= len(network.stages):
-        raise ModelError(
-            f"transfer.frozen_stages: this network has {len(network.stages)} stages, got {stages}"
-        )
-    if stages == 0:
+    names = frozen_names(list(network.stages), stages)
+    if not names:
         return
-    frozen = [network.stages[name] for name in list(network.stages)[:stages]]
+    frozen = [network.stages[name] for name in names]
     stem = getattr(network, "stem", None)
     for part in frozen if stem is None else [stem, *frozen]:
         fix_bn(part)

@@ -4,13 +4,12 @@ resnets train folder.finetune --data DIR --weights msra/resnet50
 resnets train --data DIR          the same
 
 Images, classes and their names come from the data, the network and how it wants its images from
-the weights. What is held out, what learns, length and batch fit the data: `holding_out`, `fitted`;
-the size of the crops fits the weights: `seeing`.
+the weights. What is held out, length and batch fit the data: `holding_out`, `fitted`; what learns
+and the size of the crops fit a ResNet's weights too: `of_resnet`.
 
 The last layer begins as the solution of the linear problem on the network's features, so that the
-rest isn't led astray by a random one (Kumar et al. 2022); then it learns on, of few images the last
-stage with it and of many every layer, with BN's averages fixed, and the best network of all
-evaluations is kept.
+rest isn't led astray by a random one (Kumar et al. 2022); then everything learns that is to, with
+BN's averages fixed, and the best network of all evaluations is kept.
 """
 
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import Final
 
 from resnets.data.crops import ResizedCrop
 from resnets.models import zoo
+from resnets.models.spec import ResNetSpec
 from resnets.recipes import lengths
 from resnets.recipes.schedule import Cosine
 from resnets.recipes.schema import DataSpec, Recipe, SgdSpec, Transfer
@@ -27,8 +27,7 @@ _BATCH: Final = 32
 _SHARE: Final = 0.2  # held out for validation where the data has no split for it
 _EPOCHS: Final = (4, 40)  # least and most
 _ROOT: Final = 300  # passes over the images times the root of their number
-_FEW: Final = 1_000  # images to train on, of which all stages but the last learn nothing good
-_STRIDE_PX: Final = 32  # of the last stage
+_FEW: Final = 1_000  # images to train on, of which the last stage alone learns; not measured
 
 _finetune: Final = Recipe(
     source="this project, docs/lab-log.md; Kumar et al. 2022, for the first last layer",
@@ -63,34 +62,37 @@ def fitted(recipe: Recipe, images: int) -> Recipe:
     """Return `folder.finetune` for so many images to train on.
 
     Small sets are passed over more often: 40 times up to 56 images, 300 / sqrt(images) times
-    beyond, and 4 times from 5,625 on. A set of fewer images than a batch is one batch. Below 1,000
-    images all stages but the last are frozen, unless BN is to learn its averages.
+    beyond, and 4 times from 5,625 on. A set of fewer images than a batch is one batch.
 
     Args:
         recipe: As it stands in the catalogue.
         images: Without those held out; positive.
     """
-    began = recipe.transfer
-    if began is not None and began.fixed_bn and images < _FEW:
-        recipe = replace(recipe, transfer=replace(began, frozen_stages="all-but-last"))
     return lengths.fitted(recipe, images, epochs=_EPOCHS, root=_ROOT, most_warmup_steps=10)
 
 
-def seeing(recipe: Recipe) -> Recipe:
-    """Return `folder.finetune` with crops in which things look as large as where it is tested.
+def of_resnet(recipe: Recipe, images: int) -> Recipe:
+    """Return `folder.finetune` with what of a trained ResNet learns, and from crops of what size.
 
-    A crop of a share of the image is enlarged, so that training at the side of the test's crop
-    would show everything larger. The mean crop gets the scale of the test, in whole strides: 192 px
-    for weights that want 224 of 256. That takes three quarters of the time, too.
+    Below 1,000 images all stages but the last are frozen, unless BN is to learn its averages. A
+    crop of a share of the image is enlarged, so that training at the side of the test's crop would
+    show everything larger: of a square image the mean crop gets the scale of the test, in whole
+    strides, 192 px for weights that want 224 of 256.
 
     Args:
-        recipe: With the test's view of the weights.
+        recipe: With the network of the weights and the view that they want.
+        images: To train on; positive.
 
-    Source: Touvron et al. 2019, sec. 3, on the train-test resolution discrepancy.
+    Source: Touvron et al. 2019, sec. 3, for the size; this project, docs/lab-log.md, for the rest.
     """
-    augment, test = recipe.data.augment, recipe.data.test
+    began, augment, test = recipe.transfer, recipe.data.augment, recipe.data.test
+    if not isinstance(recipe.model, ResNetSpec) or began is None:
+        return recipe
+    if began.fixed_bn and images < _FEW:
+        recipe = replace(recipe, transfer=replace(began, frozen_stages="all-but-last"))
     if test is None or not isinstance(augment, ResizedCrop):
         return recipe
-    strides = max(1, round(augment.mean_side * test.resize_px / _STRIDE_PX))
-    side = min(test.crop_px, strides * _STRIDE_PX)
+    stride = recipe.model.total_stride
+    strides = max(1, round(augment.mean_side * test.resize_px / stride))
+    side = min(test.crop_px, strides * stride)
     return replace(recipe, data=replace(recipe.data, augment=replace(augment, crop_px=side)))

@@ -11,6 +11,7 @@ from resnets.data.erasing import RandomErasing
 from resnets.data.mixing import Mixing
 from resnets.data.policies import RandAugment, TrivialAugment
 from resnets.data.preprocess import Interpolation
+from resnets.models.freezing import Frozen
 from resnets.models.spec import ModelSpec
 from resnets.recipes.optimizers import AdamWSpec, LambSpec, OptimSpec, SgdSpec
 from resnets.recipes.schedule import Schedule
@@ -143,7 +144,7 @@ class Transfer:
     weights: str
     head: Literal["linear-probe", "random", "kept"] = "linear-probe"
     head_rate_factor: float = 1.0
-    frozen_stages: int | Literal["all-but-last"] = 0
+    frozen_stages: Frozen = 0
     fixed_bn: bool = True
 
     def __post_init__(self) -> None:

@@ -226,16 +226,25 @@ def test_a_check_finds_what_is_wrong_with_boxes(report):
 
 
 def test_a_class_of_hardly_any_images_is_told_with_them_and_what_is_spelt_so(tmp_path):
-    names = [f"i{number:02d}" for number in range(22)]
-    objects = {name: [("platelet", (5, 5, 30, 30), 0)] for name in names}
-    objects["i07"].append(("platlet", (10, 10, 30, 30), 0))
-    objects["i09"].append(("owl", (10, 10, 30, 30), 0))
-    objects["i10"] = [("owl", (10, 10, 30, 30), 0)]
-    report = opening.open_data(write_voc(tmp_path, {"train": names}, objects)).check()
-    assert {case.class_name: case.why for case in report.cases("few-images")} == {
-        "owl": "2 images: JPEGImages/i09.jpg, JPEGImages/i10.jpg",
-        "platlet": "1 image: JPEGImages/i07.jpg; misspelt for platelet?",
+    names = [f"i{number:02d}" for number in range(24)]
+    objects = {
+        name: [("platelet", (5, 5, 30, 30), 0), ("cell 1", (5, 5, 20, 20), 0)] for name in names
     }
+    objects["i07"].append(("platlet", (10, 10, 30, 30), 0))
+    objects["i08"].append(("cell 2", (10, 10, 30, 30), 0))
+    for name in ("i09", "i10", "i11"):
+        objects[name].append(("owl", (10, 10, 30, 30), 0))
+    folder = write_voc(tmp_path, {"train": names}, objects)
+    (folder / "JPEGImages/i10.jpg").write_bytes(b"no image")
+    report = opening.open_data(folder).check()
+    found = {case.class_name: case for case in report.cases("few-images")}
+    assert {name: case.why for name, case in found.items()} == {
+        "cell 2": "1 image",  # numbers are meant
+        "owl": "2 images",
+        "platlet": "1 image; misspelt for platelet?",
+    }
+    assert [at.name for at in found["owl"].images] == ["JPEGImages/i09.jpg", "JPEGImages/i11.jpg"]
+    assert "platlet: 1 image; misspelt for platelet? (JPEGImages/i07.jpg)" in str(report)
 
 
 def test_classes_are_judged_by_images_and_not_by_boxes(report):

@@ -3,11 +3,15 @@ from dataclasses import replace
 import pytest
 
 import samples
+from resnets.core import artifacts
 from resnets.core.errors import DataError, ModelError, RecipeError, RunError
 from resnets.data import sample, synthetic
+from resnets.data.preprocess import Preprocess
 from resnets.experiment import asking, manifests, run
 from resnets.experiment.asking import Changes
+from resnets.inference import checkpoints
 from resnets.models import zoo
+from resnets.recipes import codec
 from resnets.recipes.schedule import StepDecay
 from resnets.recipes.schema import EmaSpec
 
@@ -258,6 +262,36 @@ def test_what_is_asked_for_changes_what_fits_the_data(monkeypatch, pets, finishe
     assert (recipe.total_steps, recipe.batch_images) == (6, 10)
     assert (recipe.transfer.head, recipe.transfer.frozen_stages) == ("random", 1)
     assert recipe.transfer.weights.startswith("sha256:")
+
+
+@pytest.fixture
+def wide(finished, tmp_path):
+    """The weights of the run `finished`, which want 224 px of 256 now."""
+    found = checkpoints.newest(finished.folder)
+    view = Preprocess(resize_px=256, crop_px=224, mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))
+    about = {**found.about, "preprocessing": codec.preprocess_to_tree(view)}
+    path = tmp_path / "wide.safetensors"
+    artifacts.save_tensors(path, found.tensors, about)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "frozen", "side"),
+    [
+        ((), "all-but-last", 200),  # the nearest to 7/9 of 256 that 4 divides
+        (("transfer.frozen_stages=0",), 0, 200),
+        (("transfer.fixed_bn=false",), 0, 200),
+        (("data.augment.crop_px=224",), "all-but-last", 224),
+        (("data.augment.area=[0.5, 1]",), "all-but-last", 220),
+    ],
+)
+def test_few_images_train_the_last_stage_on_crops_at_the_scale_of_the_test(
+    monkeypatch, pets, wide, settings, frozen, side
+):
+    recipe = asked_for(monkeypatch, None, pets, Changes(weights=wide, settings=settings))[0]
+    assert recipe.transfer.frozen_stages == frozen
+    assert recipe.data.augment.crop_px == side
+    assert recipe.data.test.crop_px == 224
 
 
 def test_weights_are_named_once(monkeypatch, pets, finished, tmp_path):

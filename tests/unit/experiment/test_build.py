@@ -7,9 +7,9 @@ from resnets.core.errors import DataError, ModelError, RecipeError
 from resnets.core.random import generator
 from resnets.data import batches, sets, synthetic
 from resnets.experiment import build
-from resnets.models import network, zoo
+from resnets.models import cost, network, zoo
 from resnets.recipes.schedule import Plateau, StepDecay
-from resnets.recipes.schema import AdamWSpec, EmaSpec, LambSpec
+from resnets.recipes.schema import AdamWSpec, EmaSpec, LambSpec, Transfer
 from resnets.training.lamb import Lamb
 
 CPU = torch.device("cpu")
@@ -148,6 +148,11 @@ def test_a_precision_is_decided_for_the_device_unless_it_was_set(tiny):
 def test_the_work_of_a_run_is_three_passes_of_all_its_images(tiny):
     one = build.multiply_adds(replace(tiny, total_steps=1, batch_images=1), synthetic.make())
     assert build.multiply_adds(tiny, synthetic.make()) == 160 * one
+    frozen = Transfer(weights="w", frozen_stages="all-but-last")
+    some = replace(tiny, total_steps=1, batch_images=1, transfer=frozen)
+    found = cost.measure(tiny.model, 32)
+    learning = found.stages[-1].multiply_adds + found.head.multiply_adds
+    assert build.multiply_adds(some, synthetic.make()) == found.multiply_adds + 2 * learning
     # ResNet-8 by hand: 32x32 (3*16 + 2*16*16), 16x16 (16*32 + 32*32), 8x8 (32*64 + 64*64), 64*4.
     forward = 9 * (1024 * (48 + 512) + 256 * (512 + 1024) + 64 * (2048 + 4096)) + 256
     assert one == 3 * forward

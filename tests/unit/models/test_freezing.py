@@ -51,10 +51,10 @@ def test_fixing_twice_changes_nothing():
     assert all(a is b for a, b in zip(before, network.modules(), strict=True))
 
 
-@pytest.mark.parametrize("stages", [0, 1, 3])
-def test_the_stem_and_the_first_stages_are_frozen_and_nothing_else(stages):
+@pytest.mark.parametrize(("asked", "stages"), [(0, 0), (1, 1), (3, 3), ("all-but-last", 2)])
+def test_the_stem_and_the_first_stages_are_frozen_and_nothing_else(asked, stages):
     network = samples.trained(SPEC)
-    freezing.freeze(network, stages)
+    freezing.freeze(network, asked)
     frozen = {
         name.rpartition(".")[0] for name, p in network.named_parameters() if not p.requires_grad
     }

@@ -8,6 +8,7 @@ import pytest
 from resnets.core.errors import RecipeError
 from resnets.data import crops
 from resnets.data.crops import ResizedCrop
+from resnets.models import zoo
 from resnets.recipes import codec, folder, schema
 
 RECIPE = folder.RECIPES[folder.FINETUNE]
@@ -64,40 +65,48 @@ def test_true_averages_are_refused_where_bn_keeps_those_of_the_weights():
     assert codec.override(RECIPE, [*settings, "transfer.fixed_bn=false"]).true_averages
 
 
+def of_resnet(images=50, area=(0.25, 1.0), view=(256, 224), settings=(), model="resnet50"):
+    data = replace(
+        RECIPE.data,
+        augment=ResizedCrop(area=area),
+        test=schema.TestView(resize_px=view[0], crop_px=view[1]),
+    )
+    recipe = replace(RECIPE, data=data, model=zoo.named(model))
+    return folder.of_resnet(codec.override(recipe, settings), images)
+
+
 @pytest.mark.parametrize(
     ("images", "frozen"), [(50, "all-but-last"), (999, "all-but-last"), (1_000, 0)]
 )
 def test_of_few_images_the_last_stage_learns_alone(images, frozen):
-    assert folder.fitted(RECIPE, images).transfer.frozen_stages == frozen
+    assert of_resnet(images).transfer.frozen_stages == frozen
 
 
 def test_where_bn_learns_or_nothing_was_trained_every_layer_does():
-    learning = codec.override(RECIPE, ["transfer.fixed_bn=false"])
-    assert folder.fitted(learning, 50).transfer.frozen_stages == 0
-    scratch = codec.override(RECIPE, ["transfer=null"])
-    assert folder.fitted(scratch, 50).transfer is None
+    assert of_resnet(settings=["transfer.fixed_bn=false"]).transfer.frozen_stages == 0
+    assert of_resnet(settings=["transfer=null"]).transfer is None
+
+
+@pytest.mark.parametrize("model", ["vgg16", "googlenet"])
+def test_other_networks_than_resnets_learn_as_their_weights_want(model):
+    found = of_resnet(model=model)
+    assert (found.transfer.frozen_stages, found.data.augment.crop_px) == (0, 224)
 
 
 @pytest.mark.parametrize(
-    ("area", "view", "side"),
+    ("area", "view", "model", "side"),
     [
-        ((0.25, 1.0), (256, 224), 192),
-        ((0.25, 1.0), (288, 288), 224),
-        ((0.25, 1.0), (235, 160), 160),  # never larger than the test's own
-        ((1.0, 1.0), (256, 224), 224),
-        ((0.25, 1.0), (36, 32), 32),
-        ((0.25, 1.0), (36, 24), 24),
+        ((0.25, 1.0), (256, 224), "resnet50", 192),
+        ((0.25, 1.0), (288, 288), "resnet50", 224),
+        ((0.25, 1.0), (235, 160), "resnet50", 160),  # never larger than the test's own
+        ((1.0, 1.0), (256, 224), "resnet50", 224),
+        ((0.25, 1.0), (36, 32), "cifar-resnet20", 28),
+        ((0.25, 1.0), (36, 24), "cifar-resnet20", 24),
+        ((0.25, 1.0), (36, 32), "resnet18", 32),
     ],
 )
-def test_crops_show_things_as_large_as_the_test_does(area, view, side):
-    resize_px, crop_px = view
-    data = replace(
-        RECIPE.data,
-        augment=ResizedCrop(area=area),
-        test=schema.TestView(resize_px=resize_px, crop_px=crop_px),
-    )
-    seen = folder.seeing(replace(RECIPE, data=data)).data.augment
-    assert seen.crop_px == side
+def test_crops_show_things_as_large_as_the_test_does(area, view, model, side):
+    assert of_resnet(area=area, view=view, model=model).data.augment.crop_px == side
 
 
 def test_the_mean_crop_is_a_mean_of_drawn_ones():

@@ -11,7 +11,7 @@ from resnets.experiment.page.markup import Part, element
 from resnets.experiment.page.story import Told, images
 from resnets.inference import checkpoints
 from resnets.inference.checkpoints import AnyCheckpoint, DetectorCheckpoint
-from resnets.models import cost, zoo
+from resnets.models import cost, freezing, zoo
 
 _FROM_NOTHING: Final = "newly initialised"
 
@@ -30,6 +30,7 @@ def trained(story: Told) -> Element:
         ("Recipe", f"{manifest['name']} ({manifest['recipe_digest']})"),
         ("Network", _network(checkpoint)),
         ("Weights it began from", _began_from(manifest)),
+        ("Frozen", _frozen(recipe)),
         ("Length", ", ".join(length)),
         ("Optimizer", _said(recipe.get("optim"))),
         ("Learning rate", _said(recipe.get("schedule"))),
@@ -89,6 +90,11 @@ def _augmentation(data: Mapping[str, Any]) -> str | None:
     if data.get("flip") is True:
         return "half of the images flipped"
     return _said(data.get("augment"))
+
+
+def _frozen(recipe: Mapping[str, Any]) -> str | None:
+    stages = (recipe.get("transfer") or {}).get("frozen_stages", 0)
+    return freezing.told(stages) if stages else None
 
 
 def _began_from(manifest: Mapping[str, Any]) -> str:
