@@ -35,8 +35,7 @@ _BEFORE: Final = (
     "data.held_out_",
     "data.train=",
     "data.test=",
-    "data.augment.",
-    "data.augment=",
+    "data.augment.area=",
 )  # settings that a recipe is fitted to
 _BALANCED: Final = "class_weights=balanced"
 # Recipes whose network is that of the weights.

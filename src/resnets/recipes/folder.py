@@ -85,14 +85,15 @@ def of_resnet(recipe: Recipe, images: int) -> Recipe:
 
     Source: Touvron et al. 2019, sec. 3, for the size; this project, docs/lab-log.md, for the rest.
     """
-    began, augment, test = recipe.transfer, recipe.data.augment, recipe.data.test
-    if not isinstance(recipe.model, ResNetSpec) or began is None:
+    began, network = recipe.transfer, recipe.model
+    augment, test = recipe.data.augment, recipe.data.test
+    if not isinstance(network, ResNetSpec) or began is None:
         return recipe
     if began.fixed_bn and images < _FEW:
         recipe = replace(recipe, transfer=replace(began, frozen_stages="all-but-last"))
     if test is None or not isinstance(augment, ResizedCrop):
         return recipe
-    stride = recipe.model.total_stride
+    stride = network.total_stride
     strides = max(1, round(augment.mean_side * test.resize_px / stride))
     side = min(test.crop_px, strides * stride)
     return replace(recipe, data=replace(recipe.data, augment=replace(augment, crop_px=side)))
