@@ -34,11 +34,11 @@ def as_json(value: Any) -> None:
 
 def finished(run: "Run", json: bool) -> None:
     """Print one line: where a run is, its error, and what to type next."""
+    if json:
+        return as_json(run.to_dict())
     from resnets.experiment.report_page import PAGE
     from resnets.experiment.run import CURVES
 
-    if json:
-        return as_json(run.to_dict())
     folder = shlex.quote(str(run.folder))
     told = f"AP {run.value:.2f} % at an overlap of 0.5 on {run.images:,} {run.split} images"
     then = f"resnets predict {folder} IMAGE"

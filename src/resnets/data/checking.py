@@ -326,7 +326,7 @@ def _size(seen: _Seen, index: int) -> str:
     return f"{width:,} x {height:,} px"
 
 
-def _odd_classes(listing: "_Listing", seen: _Seen, counts: _Counts) -> Iterator[_Found]:
+def _odd_classes(listing: _Listing, seen: _Seen, counts: _Counts) -> Iterator[_Found]:
     """Yield what is wrong with classes, of which only good images count."""
     classes, train_k = listing.classes, counts.having[counts.trained_on]
     largest = int(train_k.argmax())

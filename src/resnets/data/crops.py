@@ -110,7 +110,7 @@ class ResizedCrop:
 
     @property
     def mean_side(self) -> float:
-        """The mean of the root of a box's share of the image: how much is seen along a side."""
+        """The mean of the root of a box's share of the image: what part of a side is seen."""
         least, most = self.area
         if least == most:
             return math.sqrt(least)

@@ -387,9 +387,8 @@ def _train(
             if update.number == total:
                 break
         diverging.check_state(parts, update, folder, team)
-        _end(parts, recipe, journal, best, total)
+        kept = _end(parts, recipe, journal, best, total)
         noting.end(parts, journal, total, team)
-        kept = best.update if recipe.keep == "best" and best.tensors else total
         team.led(lambda: saver.finish(parts, kept))
     return outcome.of(folder, journal.records, recipe.keep)
 
@@ -406,14 +405,16 @@ def _evaluate(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, num
     return number if best.waited == recipe.patience else recipe.total_steps
 
 
-def _end(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, total: int) -> None:
-    """Make the network that is kept what the recipe says the run ends with."""
+def _end(parts: Parts, recipe: AnyRecipe, journal: Journal, best: Best, total: int) -> int:
+    """Make the network that is kept what the recipe ends with; return the update it is of."""
     if recipe.true_averages:
         assert not isinstance(parts.batch_of, SceneBatches | BoxCropBatches)
         averaging.of_run(parts.kept, parts.batch_of, parts.division)
         journal.write(total, dict(parts.evaluator.run(parts.kept)))
-    if recipe.keep == "best" and best.tensors:  # none where no error was a number
-        parts.kept.load_state_dict(best.tensors)
+    if recipe.keep != "best" or not best.tensors:  # none where no error was a number
+        return total
+    parts.kept.load_state_dict(best.tensors)
+    return best.update
 
 
 def _compiled(model: nn.Module) -> nn.Module:
